@@ -1,0 +1,3 @@
+"""What the functions of kn-ts share, and the tools around them."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,75 @@
+"""The correlation channel's side that writes: ingress opens an ask, functions append frames to it.
+
+Reading for waiting clients is `knts.clients.tailer`; flights are `knts.clients.flights`.
+"""
+
+from typing import Any
+
+import orjson
+
+from knts import channel
+from knts.channel import Frame
+from knts.clients.redis import Redis, Script, failures
+
+_open = Script("ask_open")
+_append = Script("ask_append")
+
+
+class Channel:
+    """Asks and their frames in the durable Redis."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+
+    async def open(self, correlation_id: str, first: dict[str, Any], /, **fields: str | int | float) -> str | None:
+        """Open an ask with its `queued` frame; the frame's entry id, or None when this ask exists already.
+
+        `fields` are noted on the ask; `tenant` and `owner` (who may read it) must be among them.
+        """
+        named = [part for item in fields.items() for part in item]
+        reply = await _open(
+            self.redis,
+            [channel.ask_key(correlation_id), channel.frames_key(correlation_id)],
+            [channel.FINAL_MS, channel.STREAM_MS, channel.QUEUED, orjson.dumps(first), *named],
+        )
+        return reply.decode() if reply else None
+
+    async def append(
+        self, correlation_id: str, frame_type: str, data: dict[str, Any], /, *, once: bool = True, **fields: str | float
+    ) -> str:
+        """Append a frame: 'written', 'again' (a redelivery), 'ended' (nothing follows an end) or 'gone' (expired).
+
+        A frame of `channel.LAST` ends the ask, and its data is kept as the ask's final object. `fields` are noted on
+        the ask. `once=False` for frames that repeat, such as deltas.
+        """
+        named = [part for item in fields.items() for part in item]
+        reply = await _append(
+            self.redis,
+            [channel.ask_key(correlation_id), channel.frames_key(correlation_id)],
+            [
+                channel.STREAM_MS,
+                frame_type,
+                orjson.dumps(data),
+                int(frame_type in channel.LAST),
+                int(once),
+                *named,
+            ],
+        )
+        return str(reply.decode())
+
+    async def ask(self, correlation_id: str) -> dict[str, str] | None:
+        """What is known of an ask, or None: unknown, or older than 24 hours."""
+        with failures():
+            found = await self.redis.hgetall(channel.ask_key(correlation_id))
+        return {name.decode(): value.decode() for name, value in found.items()} or None
+
+    async def frames(self, stream_key: str, after: str = "0", count: int = 1000) -> list[Frame]:
+        """The frames of a stream after an entry id, oldest first."""
+        with failures():
+            entries = await self.redis.xrange(stream_key, min=f"({after}", count=count)
+        return [frame(entry_id, fields) for entry_id, fields in entries]
+
+
+def frame(entry_id: bytes, fields: dict[bytes, bytes]) -> Frame:
+    """A stream's entry as a frame."""
+    return Frame(entry_id.decode(), fields[b"type"].decode(), orjson.loads(fields[b"data"]))

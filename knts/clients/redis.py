@@ -1,0 +1,101 @@
+"""Connections to the two Redis servers, Lua scripts from their files, and Redis' failures in our words."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import redis.asyncio
+import redis.exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from knts.errors import Temporary
+
+log = logging.getLogger(__name__)
+LUA = Path(__file__).parent / "lua"
+
+Redis = redis.asyncio.Redis
+
+_TRANSIENT = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ClusterDownError,
+    redis.exceptions.MasterDownError,
+    OSError,
+    TimeoutError,
+)
+
+
+@contextlib.contextmanager
+def failures(what: str = "Redis") -> Iterator[None]:
+    """Turn Redis being gone, loading, full or read-only into `Temporary`; other failures are bugs and pass."""
+    try:
+        yield
+    except _TRANSIENT as error:
+        raise Temporary(f"{what} is not available: {error or type(error).__name__}", retry_after=1) from error
+
+
+def connect(url: str, *, timeout: float = 5.0, connections: int = 64) -> Redis:
+    """A client of `url` that opens its connections when they are needed.
+
+    Nothing is retried below us: redis-py's own retry after a stall stores an entry twice. `timeout` in seconds is for
+    connecting and for each reply; blocking commands must ask for less.
+    """
+    return redis.asyncio.Redis.from_url(
+        url,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        socket_keepalive=not url.startswith("unix"),
+        max_connections=connections,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=30,
+    )
+
+
+@contextlib.asynccontextmanager
+async def connected(url: str, *, timeout: float = 5.0, connections: int = 64) -> AsyncIterator[Redis]:
+    """The same, closed on exit."""
+    client = connect(url, timeout=timeout, connections=connections)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def ping(client: Redis, what: str = "Redis") -> None:
+    """Raises Temporary unless the server answers."""
+    with failures(what):
+        await client.ping()
+
+
+async def check_durable(client: Redis) -> list[str]:
+    """What makes this server unfit to hold state that may not be lost, in words; empty when it is fit."""
+    with failures():
+        try:
+            config = await client.config_get("maxmemory-policy", "appendonly", "appendfsync")
+        except redis.exceptions.ResponseError:
+            return []  # CONFIG is disabled on managed servers: nothing can be known
+    text = {_text(name): _text(value) for name, value in config.items()}
+    wanted = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "always"}
+    return [f"{name} is {text[name]}, should be {want}" for name, want in wanted.items() if text.get(name, want) != want]
+
+
+class Script:
+    """One Lua script, loaded from its file in `lua/`; sent by digest, and in full where the server lacks it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._source = (LUA / f"{name}.lua").read_text(encoding="utf-8")
+
+    async def __call__(self, client: Redis, keys: list[str], args: list[Any]) -> Any:
+        """The script's reply. Raises Temporary when Redis is not available."""
+        with failures():
+            return await client.register_script(self._source)(keys=keys, args=args)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

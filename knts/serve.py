@@ -1,0 +1,90 @@
+"""`python -m knts.serve`: run the one function that `FUNCTION_TARGET` names, on `PORT`, until SIGTERM.
+
+functions-framework builds the app around the target; uvicorn with uvloop and httptools serves it.
+"""
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from functions_framework.aio import create_asgi_app
+from starlette.applications import Starlette
+
+from knts import telemetry
+from knts.runtime import Function
+from knts.settings import SettingsError, positive_int, read, seconds, setting
+
+FUNCTIONS = Path(__file__).resolve().parent.parent / "functions"
+
+
+def target(text: str) -> str:
+    """The name of one of the functions."""
+    known = sorted(path.parent.name.replace("_", "-") for path in FUNCTIONS.glob("*/main.py"))
+    if not re.fullmatch("[a-z-]+", text) or text not in known:
+        raise ValueError(f"expected one of {', '.join(known)}")
+    return text
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """How a function is served."""
+
+    target: str = setting("FUNCTION_TARGET", "the function to run, such as search", parse=target)
+    port: int = setting("PORT", "TCP port to listen on", 8080, parse=positive_int)
+    host: str = setting("KNTS_HOST", "address to listen on", "0.0.0.0")  # noqa: S104 - a container's only address
+    grace: float = setting(
+        "KNTS_SHUTDOWN_GRACE", "seconds that requests in flight may take after SIGTERM", 25.0, parse=seconds
+    )
+
+
+def build(name: str, env: Mapping[str, str]) -> Starlette:
+    """The function's app with its start-up and shutdown.
+
+    The entry point of every `functions/<name>/main.py` is a coroutine `main(request)` whose attribute `function` is
+    its `EventFunction` or `HttpFunction`.
+    """
+    source = FUNCTIONS / name.replace("-", "_") / "main.py"
+    app: Starlette = create_asgi_app("main", str(source), "http")
+    function: Function = sys.modules["main"].function
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        telemetry.start(name, env)
+        try:
+            async with function.started(env):
+                yield
+        finally:
+            telemetry.stop()
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; a bad setting ends the process with a sentence and status 2."""
+    try:
+        settings = read(ServeSettings, os.environ)
+        app = build(settings.target, os.environ)
+    except SettingsError as error:
+        sys.exit(f"knts: {error}")
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.grace),
+    )
+
+
+if __name__ == "__main__":
+    main()
