@@ -27,8 +27,8 @@ def setting(
     """
     meta = {"env": env, "doc": doc, "parse": parse, "secret": secret}
     if default is _REQUIRED:
-        return dataclasses.field(metadata=meta, repr=not secret)
-    return dataclasses.field(default=default, metadata=meta, repr=not secret)
+        return dataclasses.field(metadata=meta, repr=not secret, kw_only=True)
+    return dataclasses.field(default=default, metadata=meta, repr=not secret, kw_only=True)
 
 
 def read(cls: type[T], env: Mapping[str, str]) -> T:
