@@ -1,0 +1,1 @@
+"""Everything on one machine: the embedded servers, the packaged model and the supervisor behind `make run`."""
