@@ -45,6 +45,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\
 _MEDIA = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;.*)?\Z", re.ASCII)
 _URI_REFERENCE = re.compile(r"[^\s<>\"{}|\\^`]+\Z")
 _SAFE = "!#$&'()*+,-./:;<=>?@[\\]^_`{|}~"  # printable ASCII but for space, double quote and percent
+_ABSENT = object()
 _REQUIRED = ("id", "source", "type", "specversion")
 
 
@@ -161,7 +162,7 @@ def from_http(
             named["datacontenttype"] = content_type
         event = Event(named, body)
     check_attributes(event.attributes, versions)
-    if check_json and body and is_json(event.attributes.get("datacontenttype", JSON)):
+    if check_json and event.data and is_json(event.attributes.get("datacontenttype", JSON)):
         _ = event.payload
     return event
 
@@ -195,9 +196,9 @@ def _structured(content_type: str, body: bytes) -> Event:
     message = loads(body, "body")
     if not isinstance(message, dict):
         raise _bad("body", "a structured event must be a JSON object")
-    data = message.pop("data", None)
+    data = message.pop("data", _ABSENT)
     encoded = message.pop("data_base64", None)
-    if data is not None and encoded is not None:
+    if data is not _ABSENT and encoded is not None:
         raise _bad("data_base64", "must not stand beside data")
     named: dict[str, str] = {}
     for name, value in message.items():
@@ -210,7 +211,7 @@ def _structured(content_type: str, body: bytes) -> Event:
         named[name] = str(value)
     if encoded is not None:
         return Event(named, _base64(encoded))
-    if data is None:
+    if data is _ABSENT:
         return Event(named, b"")
     media = named.get("datacontenttype", JSON)
     if isinstance(data, str) and not is_json(media):
@@ -230,9 +231,7 @@ def _base64(text: Any) -> bytes:
 def check_attributes(attributes: Mapping[str, str], versions: Sequence[str] = ("1.0",)) -> None:
     """Raises BadEvent with every context attribute that breaks the specification."""
     faults: list[tuple[str, str]] = []
-    for name in _REQUIRED:
-        if not attributes.get(name):
-            faults.append((name, "is required and must not be empty"))
+    faults.extend((name, "is required and must not be empty") for name in _REQUIRED if not attributes.get(name))
     if (version := attributes.get("specversion")) and version not in versions:
         faults.append(("specversion", f"must be {' or '.join(versions)}"))
     for name, value in attributes.items():
@@ -330,7 +329,7 @@ def is_json(media_type: str) -> bool:
 
 
 def loads(body: bytes | str, field: str) -> Any:
-    """Parsed JSON. Raises BadEvent naming `field` and where it breaks; NaN, lone surrogates and bad UTF-8 are refused."""
+    """Parsed JSON. Raises BadEvent naming `field` and where it breaks, bad UTF-8 and lone surrogates among it."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -115,7 +115,8 @@ class EventFunction:
 
     def _accept(self, event: Event) -> Event:
         """The event, once it is known to be one that this function takes, signed and valid; with its tenant set."""
-        assert self.wiring is not None and self.settings is not None
+        assert self.wiring is not None
+        assert self.settings is not None
         if event.type not in self.wiring.handlers:
             allowed = ", ".join(sorted(self.wiring.handlers))
             raise Permanent(
@@ -169,7 +170,7 @@ def in_producer_tenant(event: Event, tenants: tuple[str, ...]) -> Event:
 
 
 async def read_body(request: Request, limit: int, timeout: float) -> bytes:
-    """The request's whole body. Raises TooLarge beyond `limit` bytes, Temporary when it takes over `timeout` seconds."""
+    """The request's whole body. Raises TooLarge beyond `limit` bytes, Temporary after `timeout` seconds."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise TooLarge(f"the body has {declared} bytes; at most {limit} are allowed")

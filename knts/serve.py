@@ -49,7 +49,7 @@ def build(name: str, env: Mapping[str, str]) -> Starlette:
     its `EventFunction` or `HttpFunction`.
     """
     source = FUNCTIONS / name.replace("-", "_") / "main.py"
-    app: Starlette = create_asgi_app("main", str(source), "http")
+    app: Starlette = create_asgi_app("main", str(source), "http")  # type: ignore[no-untyped-call]
     function: Function = sys.modules["main"].function
 
     @contextlib.asynccontextmanager

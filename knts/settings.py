@@ -128,7 +128,7 @@ def ollama_base(text: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class DurableRedis:
-    """The Redis that holds what may not be lost: records, streams, flights, dead letters, the development broker's queue."""
+    """The Redis that holds what may not be lost: records, streams, flights, dead letters, the broker's queue."""
 
     url: str = setting("REDIS_URL", "redis:// URL of the durable server (appendonly, noeviction)", parse=redis_url)
 

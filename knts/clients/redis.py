@@ -4,7 +4,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import redis.asyncio
 import redis.exceptions
@@ -16,7 +16,7 @@ from knts.errors import Temporary
 log = logging.getLogger(__name__)
 LUA = Path(__file__).parent / "lua"
 
-Redis = redis.asyncio.Redis
+Redis: TypeAlias = redis.asyncio.Redis
 
 _TRANSIENT = (
     redis.exceptions.ConnectionError,
@@ -81,7 +81,9 @@ async def check_durable(client: Redis) -> list[str]:
             return []  # CONFIG is disabled on managed servers: nothing can be known
     text = {_text(name): _text(value) for name, value in config.items()}
     wanted = {"maxmemory-policy": "noeviction", "appendonly": "yes", "appendfsync": "always"}
-    return [f"{name} is {text[name]}, should be {want}" for name, want in wanted.items() if text.get(name, want) != want]
+    return [
+        f"{name} is {text[name]}, should be {want}" for name, want in wanted.items() if text.get(name, want) != want
+    ]
 
 
 class Script:
