@@ -1,0 +1,107 @@
+"""What the ingress handlers need of the world, as protocols: `knts.clients` fulfils them, unit tests fake them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from knts.channel import Frame
+from knts.events import Event
+
+
+class Publisher(Protocol):
+    """Posts events to the Broker."""
+
+    async def publish(self, event: Event) -> None: ...
+
+
+class Channel(Protocol):
+    """Asks and their frames."""
+
+    async def open(self, correlation_id: str, first: dict[str, Any], /, **fields: str | int | float) -> str | None: ...
+
+    async def append(
+        self, correlation_id: str, frame_type: str, data: dict[str, Any], /, *, once: bool = True, **fields: str | float
+    ) -> str: ...
+
+    async def ask(self, correlation_id: str) -> dict[str, str] | None: ...
+
+    async def alive(self, stream_key: str) -> bool: ...
+
+
+class Follower(Protocol):
+    """One waiting client's view of one or two growing streams."""
+
+    def follow(self, stream_key: str, after: str) -> None: ...
+
+    async def read(self, timeout: float) -> Sequence[tuple[str, Frame]]: ...
+
+    def close(self) -> None: ...
+
+
+class Tailer(Protocol):
+    """Reads for all waiting clients of this replica; `now_ms` is Redis' clock."""
+
+    def follower(self) -> Follower: ...
+
+    def now_ms(self) -> int: ...
+
+
+class Flights(Protocol):
+    """The generations that asks follow."""
+
+    async def final(self, flight_id: str) -> dict[str, Any] | None: ...
+
+    async def leave(self, flight_id: str, ask_id: str) -> None: ...
+
+    async def seen(self, flight_id: str, ask_ids: Sequence[str]) -> None: ...
+
+
+class Remembered(Protocol):
+    """Finished answers by their fast key."""
+
+    async def recall(self, who_tenant: str, groups: Sequence[str], request: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The answer.completed data of an answer that still holds, or None."""
+
+
+class Record(Protocol):
+    """What is known of a document."""
+
+    @property
+    def document_id(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def chunks(self) -> int: ...
+    @property
+    def content_hash(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def url(self) -> str | None: ...
+    @property
+    def acl(self) -> tuple[str, ...]: ...
+    @property
+    def updated(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+
+class Records(Protocol):
+    """Document records by tenant."""
+
+    async def assign(self, tenant: str, document_id: str) -> int: ...
+
+    async def note_pending(self, tenant: str, document_id: str, version: int) -> None: ...
+
+    async def get(self, tenant: str, document_id: str) -> Record | None: ...
+
+    async def listing(
+        self, tenant: str, groups: Sequence[str], after: str, limit: int
+    ) -> tuple[Sequence[Record], str | None]: ...
+
+
+class Texts(Protocol):
+    """Documents' texts, rebuilt from what is indexed."""
+
+    async def text(self, tenant: str, document_id: str, version: int) -> str | None: ...

@@ -1,0 +1,1 @@
+"""The web page of ingress: server-rendered, with htmx for what moves."""
