@@ -105,12 +105,13 @@ class EventFunction:
         if events.expired(event):
             log.info("expired before it was worked", extra={"event_type": event.type, "event_id": event.id})
             return Response(status_code=202)
-        with telemetry.processing(event, request.headers):
+        with telemetry.processing(event, request.headers) as work:
             reply = await handler(event)
-        if reply is None:
-            return Response(status_code=202)
-        schemas.check_data(reply)
-        headers, data = events.to_http(events.signed(reply, self.settings.signing_keys))
+            if reply is None:
+                return Response(status_code=202)
+            schemas.check_data(reply)
+            work.replied(reply.type)
+        headers, data = events.to_http(events.signed(telemetry.traced(reply), self.settings.signing_keys))
         return Response(data, status_code=200, headers=headers)
 
     def _accept(self, event: Event) -> Event:

@@ -62,6 +62,7 @@ def build(name: str, env: Mapping[str, str]) -> Starlette:
             telemetry.stop()
 
     app.router.lifespan_context = lifespan
+    app.add_middleware(telemetry.ServerSpans, function=name)
     return app
 
 

@@ -1,0 +1,240 @@
+"""Spans of the events' way: published, delivered, processed; and the trace context that travels with an event."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from opentelemetry import propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from opentelemetry.util.types import Attributes
+
+from knts.errors import KntsError, Permanent, Temporary
+from knts.events import Event
+from knts.telemetry import context, measures
+
+SYSTEM = "knative"
+_TRACE_HEADERS = ("traceparent", "tracestate")
+
+tracer: trace.Tracer = trace.NoOpTracer()
+
+
+def use(chosen: trace.Tracer) -> None:
+    """Make spans with this tracer from now on."""
+    global tracer
+    tracer = chosen
+
+
+def reset() -> None:
+    """Make no spans any more."""
+    use(trace.NoOpTracer())
+
+
+class Marks(SpanProcessor):
+    """Puts the correlation id, and the function where a process runs several, on every span when it starts."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Mark the span from the work at hand."""
+        if correlation := context.correlation_id():
+            span.set_attribute(context.CORRELATION_ATTRIBUTE, correlation)
+        function = context.function.get()
+        if function and function != self.service:
+            span.set_attribute("faas.name", function)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Nothing is left to do."""
+
+
+# -- the trace context of events --------------------------------------------------------------------------------------
+
+
+def trace_attributes() -> dict[str, str]:
+    """`traceparent` (and `tracestate`) of the span at hand: for a new event's attributes, or to store beside it."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return {name: carrier[name] for name in _TRACE_HEADERS if carrier.get(name)}
+
+
+def traced(event: Event) -> Event:
+    """The event with the span at hand as its trace's start, where it names none."""
+    if "traceparent" in event.attributes:
+        return event
+    return replace(event, attributes={**event.attributes, **trace_attributes()})
+
+
+def started_at(event: Event) -> trace.SpanContext:
+    """The span in which the event's trace started, by its extension; invalid where it names none."""
+    carrier = {name: value for name in _TRACE_HEADERS if (value := event.attributes.get(name))}
+    return _span_context(carrier) if carrier else trace.INVALID_SPAN_CONTEXT
+
+
+def _span_context(carrier: Mapping[str, str]) -> trace.SpanContext:
+    return trace.get_current_span(propagate.extract(carrier, Context())).get_span_context()
+
+
+def _links(event: Event, parent: trace.SpanContext) -> list[Link]:
+    start = started_at(event)
+    differs = start.is_valid and (start.trace_id, start.span_id) != (parent.trace_id, parent.span_id)
+    return [Link(start)] if differs else []
+
+
+def _attributes(event: Event, operation: str, operation_type: str) -> dict[str, str | int]:
+    return {
+        "messaging.system": SYSTEM,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation_type,
+        "messaging.message.id": event.id,
+        "messaging.message.body.size": len(event.data),
+        "cloudevents.event_id": event.id,
+        "cloudevents.event_source": event.source,
+        "cloudevents.event_spec_version": event.attributes.get("specversion", "1.0"),
+        "cloudevents.event_type": event.type,
+        **({"cloudevents.event_subject": event.subject} if event.subject else {}),
+        **({"messaging.message.conversation_id": event.correlation_id} if event.correlation_id else {}),
+    }
+
+
+# -- the three sides of an event --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Work:
+    """One event being worked; `outcome` ends as "replied", "done", "refused" (permanent), "retry" or "bug"."""
+
+    span: trace.Span
+    outcome: str = "done"
+
+    def replied(self, event_type: str) -> None:
+        """The work led to an event of this type."""
+        self.outcome = "replied"
+        self.span.set_attribute("knts.reply_type", event_type)
+
+
+@contextlib.contextmanager
+def processing(event: Event, headers: Mapping[str, str]) -> Iterator[Work]:
+    """The consumer span, log context and metric around a handler's work on one event.
+
+    Its parent is the server span at hand; without one, the HTTP `traceparent` of `headers`, then the event's own.
+    """
+    parent = _parent(event, headers)
+    at_hand = trace.get_current_span(parent).get_span_context()
+    attributes = _attributes(event, "process", "process")
+    with (
+        context.correlated(event.correlation_id),
+        _span(f"process {event.type}", SpanKind.CONSUMER, parent, attributes, _links(event, at_hand)) as span,
+    ):
+        work, started = Work(span), time.perf_counter()
+        try:
+            yield work
+        except BaseException as error:
+            work.outcome = outcome(error)
+            raise
+        finally:
+            span.set_attribute("knts.outcome", work.outcome)
+            labels = {"cloudevents.event_type": event.type, "outcome": work.outcome}
+            measures.observe("messaging.process.duration", time.perf_counter() - started, labels)
+
+
+@contextlib.contextmanager
+def publishing(event: Event) -> Iterator[Event]:
+    """The producer span around handing an event to the Broker; gives the event with its trace start set."""
+    with _span(f"send {event.type}", SpanKind.PRODUCER, None, _attributes(event, "send", "send")):
+        sent = "failed"
+        try:
+            yield traced(event)
+            sent = "sent"
+        finally:
+            measures.count("messaging.client.sent.messages", type=event.type, outcome=sent)
+
+
+@contextlib.contextmanager
+def delivering(event: Event, trigger: str, stored: Mapping[str, str], *, attempt: int = 1) -> Iterator[trace.Span]:
+    """The Broker's span around one delivery to a Trigger's subscriber.
+
+    `stored` is what `trace_attributes()` gave when the event was accepted; without it the event's own trace goes on.
+    """
+    parent = _parent(event, stored, alone=True)
+    attributes = {
+        **_attributes(event, "deliver", "send"),
+        "messaging.destination.subscription.name": trigger,
+        "knts.attempt": attempt,
+    }
+    at_hand = trace.get_current_span(parent).get_span_context()
+    with (
+        context.correlated(event.correlation_id),
+        _span(f"deliver {trigger}", SpanKind.PRODUCER, parent, attributes, _links(event, at_hand)) as span,
+    ):
+        yield span
+
+
+def _parent(event: Event, headers: Mapping[str, str], *, alone: bool = False) -> Context | None:
+    """The context to continue: the one at hand (unless `alone`), that of `headers`, or that of the event."""
+    if not alone and trace.get_current_span().get_span_context().is_valid:
+        return None
+    for carrier in (headers, event.attributes):
+        named = {name: value for name in _TRACE_HEADERS if (value := carrier.get(name))}
+        if named and _span_context(named).is_valid:
+            return propagate.extract(named, Context())
+    return Context() if alone else None
+
+
+@contextlib.contextmanager
+def span(name: str, **attributes: str | int | float | bool) -> Iterator[trace.Span]:
+    """A span of our own around a step that takes time and that no instrumentation shows."""
+    with _span(name, SpanKind.INTERNAL, None, attributes) as current:
+        yield current
+
+
+@contextlib.contextmanager
+def client(name: str, attributes: Mapping[str, str | int | float]) -> Iterator[trace.Span]:
+    """A span around a call to something outside."""
+    with _span(name, SpanKind.CLIENT, None, attributes) as current:
+        yield current
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No client spans in this block: for calls that repeat for each token or each tick."""
+    with suppress_instrumentation():
+        yield
+
+
+@contextlib.contextmanager
+def _span(
+    name: str, kind: SpanKind, parent: Context | None, attributes: Attributes, links: list[Link] | None = None
+) -> Iterator[trace.Span]:
+    with tracer.start_as_current_span(
+        name, parent, kind, attributes, links, record_exception=False, set_status_on_exception=False
+    ) as current:
+        try:
+            yield current
+        except BaseException as error:
+            failed(current, error)
+            raise
+
+
+def failed(span: trace.Span, error: BaseException) -> None:
+    """Mark the span with what ended it: our errors by slug and sentence, others by class alone, which hold no data."""
+    span.set_attribute("error.type", error_type(error))
+    sentence = str(error)[:200] if isinstance(error, KntsError) else type(error).__qualname__
+    span.set_status(Status(StatusCode.ERROR, sentence))
+
+
+def error_type(error: BaseException) -> str:
+    """An error's class in a word that stays the same."""
+    return error.slug if isinstance(error, KntsError) else type(error).__qualname__
+
+
+def outcome(error: BaseException) -> str:
+    """What an error means for a delivery, in one word."""
+    if isinstance(error, Permanent):
+        return "refused"
+    if isinstance(error, Temporary):
+        return "retry"
+    return "bug" if isinstance(error, Exception) else "interrupted"
