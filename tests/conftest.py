@@ -18,7 +18,7 @@ import uvicorn
 
 from knts.clients.redis import Redis, connected
 from knts.local import process
-from knts.local.servers import Typesense, cache_valkey, durable_valkey, started
+from knts.local.servers import PackagedModel, Typesense, cache_valkey, durable_valkey, started
 from knts.serve import build
 from knts.settings import OllamaServer, TypesenseServer
 
@@ -115,9 +115,8 @@ def _typesense(server: TypesenseServer, method: str, path: str) -> Any:
 
 @pytest.fixture(scope="session")
 def ollama_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from knts.local.servers import PackagedModel  # the model's packages are large: only where a test asks
-
-    server = PackagedModel(tmp_path_factory.mktemp("model") / "log")
+    folder = tmp_path_factory.mktemp("model")
+    server = PackagedModel(folder / "lib", folder / "log")
     child = started(server)
     yield server.url
     child.stop()

