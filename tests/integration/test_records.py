@@ -1,0 +1,196 @@
+"""Documents' records on a real Valkey: the highest version wins, whatever races."""
+
+import asyncio
+
+import pytest
+
+from knts.clients.records import CONFLICT, MAX_VERSION, Records
+from knts.clients.redis import Redis, connected
+from knts.errors import Permanent, Temporary
+
+
+@pytest.fixture
+def records(redis: Redis) -> Records:
+    return Records(redis)
+
+
+async def index(records: Records, document_id: str, version: int, content: str = "a", acl: tuple[str, ...] = ()) -> str:
+    claim = await records.claim("t", document_id, version, content, acl)
+    if claim != "claimed":
+        return claim
+    return await records.raise_to("t", document_id, version, content, status="indexed", chunks=1, title="T", acl=acl)
+
+
+async def test_assigned_versions_are_never_given_twice(records: Records) -> None:
+    assert sorted(await asyncio.gather(*(records.assign("t", "d") for _ in range(50)))) == list(range(1, 51))
+
+
+async def test_assign_follows_the_highest_version_heard_of(records: Records) -> None:
+    await index(records, "d", 7)
+    await records.note_pending("t", "d", 9)
+    await records.note_pending("t", "d", 8)
+    assert await records.assign("t", "d") == 10
+
+
+async def test_assign_ends_at_the_highest_version(records: Records) -> None:
+    await records.note_pending("t", "d", MAX_VERSION)
+    with pytest.raises(Permanent, match="version"):
+        await records.assign("t", "d")
+    assert await index(records, "d", MAX_VERSION) == "first"
+    assert await records.current("t", ["d"]) == {"d": MAX_VERSION}
+
+
+async def test_a_document_is_pending_until_its_version_is_indexed(records: Records) -> None:
+    assert await records.get("t", "d") is None
+    await records.assign("t", "d", acl=["staff"])
+    pending = await records.get("t", "d")
+    assert pending is not None
+    assert (pending.status, pending.version, pending.indexed, pending.acl) == ("pending", 1, 0, ("staff",))
+    await index(records, "d", 1)
+    indexed = await records.get("t", "d")
+    assert indexed is not None
+    assert (indexed.status, indexed.version, indexed.indexed, indexed.title) == ("indexed", 1, 1, "T")
+    await records.assign("t", "d")
+    again = await records.get("t", "d")
+    assert again is not None
+    assert (again.status, again.version, again.indexed) == ("pending", 2, 1)
+
+
+async def test_the_highest_version_wins(records: Records) -> None:
+    assert await index(records, "d", 2) == "first"
+    assert await index(records, "d", 1) == "superseded"
+    assert await index(records, "d", 2) == "again"
+    assert await index(records, "d", 10) == "raised"
+    assert await records.current("t", ["d"]) == {"d": 10}
+
+
+async def test_a_paused_writer_finds_itself_superseded(records: Records) -> None:
+    assert await records.claim("t", "d", 1, "a") == "claimed"
+    assert await index(records, "d", 2) == "raised", "not the first: version 1 had begun"
+    assert await records.raise_to("t", "d", 1, "a", status="indexed") == "superseded"
+
+
+async def test_of_one_version_one_content_is_written(records: Records) -> None:
+    assert await records.claim("t", "d", 1, "a") == "claimed"
+    assert await records.claim("t", "d", 1, "b") == "conflict"
+    assert await records.claim("t", "d", 1, "a") == "claimed"
+    pending = await records.get("t", "d")
+    assert pending is not None
+    assert pending.status == "pending", "the first content is still on its way"
+    assert await records.raise_to("t", "d", 1, "a", status="indexed") == "first"
+    assert await index(records, "d", 1, "b") == "conflict"
+    record = await records.get("t", "d")
+    assert record is not None
+    assert (record.status, record.content_hash, record.reason) == ("indexed", "a", CONFLICT)
+
+
+async def test_a_writer_whose_record_was_lost_changes_nothing(records: Records, redis: Redis) -> None:
+    await records.claim("t", "d", 1, "a")
+    await redis.flushall()
+    assert await records.raise_to("t", "d", 1, "a", status="indexed") == "lost"
+    assert await records.current("t", ["d"]) == {}
+
+
+async def test_a_tombstone_is_a_version_too(records: Records) -> None:
+    await index(records, "d", 1)
+    await records.claim("t", "d", 2, "gone")
+    assert await records.raise_to("t", "d", 2, "gone", status="removed") == "raised"
+    record = await records.get("t", "d")
+    assert record is not None
+    assert (record.status, record.version, record.indexed) == ("removed", 2, 0)
+    assert await records.current("t", ["d", "never"]) == {}
+    assert await index(records, "d", 1) == "superseded"
+    assert await index(records, "d", 3) == "raised"
+
+
+async def test_a_refused_version_says_why_and_leaves_the_current_one(records: Records) -> None:
+    await index(records, "d", 1)
+    await records.claim("t", "d", 2, "bad")
+    await records.refuse("t", "d", 2, "sections.0.end: lies beyond the text", "bad")
+    record = await records.get("t", "d")
+    assert record is not None
+    assert (record.status, record.version, record.indexed) == ("rejected", 2, 1)
+    assert record.reason == "sections.0.end: lies beyond the text"
+    assert await records.current("t", ["d"]) == {"d": 1}
+    await records.refuse("t", "d", 1, "late")
+    assert await index(records, "d", 2, "mended") == "raised", "a refused version may come again with better content"
+    mended = await records.get("t", "d")
+    assert mended is not None
+    assert (mended.status, mended.reason) == ("indexed", "")
+
+
+async def test_racing_writers_leave_the_highest_version(records: Records) -> None:
+    async def deliver(version: int) -> None:
+        await index(records, "d", version)
+
+    await asyncio.gather(*(deliver(version) for version in [*range(1, 40), *range(39, 0, -1)]))
+    assert await records.current("t", ["d"]) == {"d": 39}
+
+
+async def test_current_is_by_tenant_and_ids_may_be_any_text(records: Records) -> None:
+    ids = ["a", "a:b", "ü/ß 😀", "x" * 512]
+    for version, document_id in enumerate(ids, 1):
+        await index(records, document_id, version)
+    assert await records.current("t", [*ids, "a"]) == {"a": 1, "a:b": 2, "ü/ß 😀": 3, "x" * 512: 4}
+    assert await records.current("other", ids) == {}
+    assert await records.current("t", []) == {}
+
+
+async def test_tenants_with_colons_do_not_meet(records: Records) -> None:
+    await records.claim("t:a", "b", 1, "h")
+    assert await records.get("t", "a:b") is None
+
+
+async def test_listing_pages_through_what_is_readable(records: Records) -> None:
+    for number in range(25):
+        await index(records, f"d{number:02}", 1, acl=("staff",) if number % 5 else ())
+    await records.claim("t", "d05", 2, "gone")
+    await records.raise_to("t", "d05", 2, "gone", status="removed")
+
+    async def pages(groups: list[str], limit: int) -> list[list[str]]:
+        found, after = [], ""
+        while True:
+            page, following = await records.listing("t", groups, after, limit)
+            found.append([record.document_id for record in page])
+            if following is None:
+                return found
+            after = following
+
+    assert await pages([], 2) == [["d00", "d10"], ["d15", "d20"]]
+    assert await pages([], 3) == [["d00", "d10", "d15"], ["d20"]]
+    everything = [f"d{number:02}" for number in range(25) if number != 5]
+    assert [document_id for page in await pages(["staff"], 7) for document_id in page] == everything
+    assert await pages(["staff"], 24) == [everything]
+
+
+async def test_the_token_stays_until_a_write_replaces_it_twice(records: Records) -> None:
+    first = await records.token("t")
+    assert await records.token("t") == first
+    during = ""
+
+    async def failing_write() -> None:
+        nonlocal during
+        async with records.changing("t"):
+            during = await records.token("t")
+            raise RuntimeError("the write fails")
+
+    with pytest.raises(RuntimeError):
+        await failing_write()
+    after = await records.token("t")
+    assert len({first, during, after}) == 3
+    assert await records.token("other") not in {first, during, after}
+
+
+async def test_redis_gone_is_temporary() -> None:
+    async with connected("redis://127.0.0.1:1") as nowhere:
+        records = Records(nowhere)
+        for call in (
+            records.assign("t", "d"),
+            records.get("t", "d"),
+            records.current("t", ["d"]),
+            records.listing("t", []),
+            records.token("t"),
+            records.replace_token("t"),
+        ):
+            with pytest.raises(Temporary, match="Redis"):
+                await call
