@@ -72,4 +72,12 @@ def position(token: str) -> Position:
 
 def _entry_id(text: str) -> bool:
     parts = text.split("-")
-    return len(parts) <= 2 and all(part.isascii() and part.isdigit() and len(part) <= 20 for part in parts)
+    return len(parts) <= 2 and all(
+        part.isascii() and part.isdigit() and len(part) <= 20 and int(part) < 2**64 for part in parts
+    )
+
+
+def entry_order(entry_id: str) -> tuple[int, int]:
+    """What entry ids of Redis streams are ordered by: milliseconds, then a count."""
+    ms, _, count = entry_id.partition("-")
+    return int(ms), int(count or 0)

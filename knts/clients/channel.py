@@ -69,6 +69,11 @@ class Channel:
             entries = await self.redis.xrange(stream_key, min=f"({after}", count=count)
         return [frame(entry_id, fields) for entry_id, fields in entries]
 
+    async def alive(self, stream_key: str) -> bool:
+        """Whether a stream has not expired yet."""
+        with failures():
+            return bool(await self.redis.exists(stream_key))
+
 
 def frame(entry_id: bytes, fields: dict[bytes, bytes]) -> Frame:
     """A stream's entry as a frame."""

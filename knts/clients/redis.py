@@ -43,17 +43,20 @@ def connect(url: str, *, timeout: float = 5.0, connections: int = 64) -> Redis:
     """A client of `url` that opens its connections when they are needed.
 
     Nothing is retried below us: redis-py's own retry after a stall stores an entry twice. `timeout` in seconds is for
-    connecting and for each reply; blocking commands must ask for less.
+    connecting and for each reply; blocking commands must ask for less. Beyond `connections` calls at once, the next
+    ones wait for a connection, as long.
     """
-    return redis.asyncio.Redis.from_url(
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
+        timeout=timeout,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
-        socket_keepalive=not url.startswith("unix"),
+        **({} if url.startswith("unix") else {"socket_keepalive": True}),
         max_connections=connections,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
     )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 @contextlib.asynccontextmanager
