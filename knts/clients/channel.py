@@ -3,6 +3,7 @@
 Reading for waiting clients is `knts.clients.tailer`; flights are `knts.clients.flights`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from knts.clients.redis import Redis, Script, failures
 
 _open = Script("ask_open")
 _append = Script("ask_append")
+_finish = Script("ask_finish")
 
 
 class Channel:
@@ -54,6 +56,25 @@ class Channel:
                 int(once),
                 *named,
             ],
+        )
+        return str(reply.decode())
+
+    async def finish(
+        self,
+        correlation_id: str,
+        frames: Sequence[tuple[str, dict[str, Any]]],
+        last: str,
+        final: dict[str, Any],
+        /,
+        **fields: str | float,
+    ) -> str:
+        """Write `frames` and the last one with the final object, all at once: 'written', 'ended' (before) or 'gone'."""
+        parts = [part for frame_type, data in frames for part in (frame_type, orjson.dumps(data))]
+        named = [part for item in fields.items() for part in item]
+        reply = await _finish(
+            self.redis,
+            [channel.ask_key(correlation_id), channel.frames_key(correlation_id)],
+            [channel.STREAM_MS, last, orjson.dumps(final), len(frames), *parts, *named],
         )
         return str(reply.decode())
 
