@@ -9,7 +9,7 @@ from typing import Self
 
 import aiohttp
 
-from knts import events
+from knts import events, telemetry
 from knts.errors import KntsError, Permanent, Temporary, TooLarge
 from knts.events import Event
 
@@ -54,7 +54,10 @@ class Publisher:
         """
         if len(event.data) > events.MAX_EVENT_BYTES:
             raise TooLarge(f"the event has {len(event.data)} bytes; at most {events.MAX_EVENT_BYTES} are allowed")
-        headers, body = events.to_http(events.signed(event, self._keys))
+        with telemetry.publishing(event) as traced:
+            await self._publish(*events.to_http(events.signed(traced, self._keys)), event.type)
+
+    async def _publish(self, headers: dict[str, str], body: bytes, event_type: str) -> None:
         failure: Temporary | None = None
         try:
             async with asyncio.timeout(self._deadline):
@@ -63,7 +66,7 @@ class Publisher:
                         return await self._post(headers, body)
                     except Temporary as error:
                         failure = error
-                        log.info("publishing %s again: %s", event.type, error.detail)
+                        log.info("publishing %s again: %s", event_type, error.detail)
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))
         except TimeoutError:
             pass
