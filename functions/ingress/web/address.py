@@ -79,7 +79,7 @@ def parse_url(url: str) -> Address:
 
 def pairs(encoded: str) -> list[tuple[str, str]]:
     """The names and values of a query string or URL-encoded form; bytes that are not UTF-8 become U+FFFD."""
-    return parse_qsl(encoded, keep_blank_values=True, errors="replace", max_num_fields=None)
+    return parse_qsl(encoded, keep_blank_values=True, errors="replace")
 
 
 def _filters(named: Sequence[Filter]) -> tuple[Filter, ...]:

@@ -1,0 +1,38 @@
+// What HTML and htmx don't do by themselves: a key for the search field, and a banner while nothing comes through.
+(function () {
+  "use strict";
+  const banner = document.getElementById("lost");
+  const field = document.getElementById("q");
+  let lost = false;
+
+  function show() {
+    const offline = !navigator.onLine;
+    banner.querySelector("[data-offline]").hidden = !offline;
+    banner.querySelector("[data-lost]").hidden = offline || !lost;
+    banner.hidden = !offline && !lost;
+  }
+
+  function connection(isLost) {
+    return function () {
+      lost = isLost;
+      show();
+    };
+  }
+
+  for (const name of ["htmx:sseError", "htmx:sendError", "htmx:timeout"]) document.addEventListener(name, connection(true));
+  for (const name of ["htmx:sseOpen", "htmx:sseMessage", "htmx:sseClose", "htmx:afterOnLoad"]) document.addEventListener(name, connection(false));
+  window.addEventListener("offline", show);
+  window.addEventListener("online", function () {
+    lost = false;
+    show();
+  });
+  show();
+
+  document.addEventListener("keydown", function (event) {
+    const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
+    if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey || !field) return;
+    event.preventDefault();
+    field.focus();
+    field.select();
+  });
+})();

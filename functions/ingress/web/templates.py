@@ -1,0 +1,85 @@
+"""The templates and how they are filled in: everything is escaped, an undefined name is an error."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from functions.ingress.web import headers, session, views
+from functions.ingress.web.address import Address
+from functions.ingress.web.assets import Asset
+from functions.ingress.web.marks import Run
+
+FOLDER = Path(__file__).parent / "templates"
+HTMX_CONFIG = {
+    "allowEval": False,  # the Content-Security-Policy forbids it
+    "allowScriptTags": False,
+    "includeIndicatorStyles": False,  # htmx would write them into the page, which the policy forbids
+    "selfRequestsOnly": True,
+    "historyCacheSize": 0,  # no document's text is left behind in the browser's storage
+    "refreshOnHistoryMiss": True,
+    "timeout": 60_000,  # milliseconds; beyond any search's deadline
+    "responseHandling": [  # a failure comes as a fragment that says so
+        {"code": "204", "swap": False},
+        {"code": "...", "swap": True},
+    ],
+}
+
+
+class Templates:
+    """The page's templates, with the addresses of its static files."""
+
+    def __init__(self, assets: Mapping[str, Asset]) -> None:
+        self.assets = assets
+        self.environment = Environment(
+            loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        self.environment.globals.update(assets=assets, htmx_config=orjson.dumps(HTMX_CONFIG).decode())
+        self.environment.filters.update(runs=marked, answered=answered, tally=views.tally, host=lambda url: urlsplit(url).netloc)
+
+    def fragment(self, name: str, request: Request, /, **context: Any) -> Markup:
+        """A template's HTML."""
+        shared = {"signed_in": session.COOKIE in request.cookies, "origin": str(request.base_url).rstrip("/")}
+        return Markup(self.environment.get_template(name).render(**shared, **context))  # noqa: S704 - autoescaped
+
+    def response(self, name: str, request: Request, /, *, status: int = 200, **context: Any) -> Response:
+        """A template as a response, whole page or fragment."""
+        return HTMLResponse(self.fragment(name, request, **context), status, headers=dict(headers.PAGE))
+
+    def final(self, request: Request, here: Address, final: Mapping[str, Any]) -> Markup:
+        """A finished answer, in the place of the running one, with what a screen reader is told of it."""
+        shown = views.answer({"question": here.query, **final})
+        return self.fragment("_final.html", request, answer=shown, address=here, announce=views.announcement(shown))
+
+
+def marked(runs: Sequence[Run], first: str = "") -> Markup:
+    """Runs as HTML, the marked ones in `mark`, of which the first has the id `first`."""
+    parts: list[Markup] = []
+    for run in runs:
+        name = Markup(' id="{}"').format(first) if first and run.marked else Markup()
+        parts.append(Markup("<mark{}>{}</mark>").format(name, run.text) if run.marked else escape(run.text))
+        first = "" if run.marked else first
+    return Markup("").join(parts)
+
+
+def answered(answer: views.Answer) -> Markup:
+    """An answer's text as HTML: what a citation covers, each followed by its number, which opens the passage."""
+    parts: list[Markup] = []
+    for piece in answer.pieces:
+        form = '<span class="cited">{}</span>' if piece.cited and answer.citations else "{}"
+        parts.append(Markup(form).format(piece.text))  # noqa: S704 - a constant; format escapes
+        at_once = {answer.citations[index].source.number: answer.citations[index] for index in reversed(piece.after)}
+        parts += [_number(at_once[number]) for number in sorted(at_once)]
+    return Markup("").join(parts)
+
+
+def _number(citation: views.Citation) -> Markup:
+    return Markup(
+        '<button class="cite" type="button" popovertarget="{}" aria-label="Source {}: {}">[{}]</button>'
+    ).format(citation.id, citation.source.number, citation.source.title, citation.source.number)
