@@ -1,0 +1,1 @@
+"""The search function: finds passages for people and for answers."""
