@@ -107,7 +107,7 @@ class Flights:
     async def renew(self, flight: str, token: str, model: str, cancelled: dict[str, Any]) -> int:
         """Keep the lease and the slot; the number of askers that still wait.
 
-        With 0 the flight is over: it has ended in the same step, with `cancelled` as its final object. Raises LeaseLost.
+        With 0 the flight is over: it has ended in the same step, `cancelled` is its final object. Raises LeaseLost.
         """
         keys = [_key(part, flight) for part in ("lease", "flow", "flight-info", "askers", "flight-final")]
         limits = [self.lease_ms, channel.STREAM_MS, channel.FINAL_MS, self.listener_ms]

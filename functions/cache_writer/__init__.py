@@ -1,0 +1,1 @@
+"""cache-writer: remembers finished answers and forgets those whose documents changed."""

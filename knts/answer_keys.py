@@ -1,0 +1,64 @@
+"""The keys that answers are cached and shared by: digests of everything that an answer depends on. Pure.
+
+The answer key covers the evidence, so an answer whose evidence has changed is never found. The fast key covers the
+tenant's index token instead, so that ingress can ask before anything has been retrieved.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+Evidence = Sequence[tuple[str, int, int]]  # (document id, version, chunk) in the order that the prompt shows
+
+_TERMINAL = " .?!…。？！"
+
+
+def normalise_question(question: str) -> str:
+    """The question without differences of Unicode form, case, spacing and terminal punctuation.
+
+    Punctuation alone is kept, so that no question becomes empty.
+    """
+    # Twice, since NFKC may bring capitals and full-width letters to light that only a second folding sees.
+    folded = _fold(_fold(question))
+    spaced = " ".join(folded.split())
+    return spaced.rstrip(_TERMINAL) or spaced
+
+
+def evidence_of(passages: Iterable[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
+    """The (document id, version, chunk) list of passages, in their order."""
+    return [(passage["document_id"], passage["version"], passage["chunk"]) for passage in passages]
+
+
+def answer_key(
+    tenant: str,
+    groups: Iterable[str],
+    model_digest: str,
+    options: Mapping[str, Any],
+    prompt_version: str,
+    question: str,
+    evidence: Evidence,
+) -> str:
+    """The key, 64 hex digits, of the one answer to this question, by this model, from this evidence, in this scope."""
+    scope = [tenant, sorted(set(groups))]
+    return _digest(["answer", scope, model_digest, options, prompt_version, normalise_question(question), evidence])
+
+
+def fast_key(token: str, tenant: str, groups: Iterable[str], request: Mapping[str, Any]) -> str:
+    """The key, 64 hex digits, of a request while nothing of the tenant has changed since `token` was read.
+
+    `request` is the data of answer.requested; its `groups` and `cache` are not looked at.
+    """
+    asked = {name: value for name, value in request.items() if name not in ("question", "groups", "cache")}
+    scope = [tenant, sorted(set(groups))]
+    return _digest(["fast", token, scope, normalise_question(request["question"]), asked])
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFD", text).casefold())
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
