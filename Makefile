@@ -2,7 +2,33 @@ PYTHON ?= python3
 SHELL := /bin/bash
 UV ?= uv
 
-.PHONY: lock
+export PYTHON
+BIN := .venv/bin
+
+.PHONY: help run test check bench lock
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+run:  ## everything on this machine, until Ctrl-C; installs what it needs first
+	@knts/local/bootstrap.sh run
+	@exec $(BIN)/python -m knts.local
+
+test:  ## every test (pytest's arguments by ARGS="…")
+	@knts/local/bootstrap.sh dev
+	@KNTS_CHROMIUM="$${KNTS_CHROMIUM:-$$(knts/local/browser.sh)}" exec $(BIN)/python -m pytest $(ARGS)
+
+check:  ## lint, format, types, import contracts, schemas and manifests
+	@knts/local/bootstrap.sh dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m knts.local.check
+
+bench:  ## what docs/performance.md quotes
+	@knts/local/bootstrap.sh dev
+	@exec $(BIN)/python -m bench $(ARGS)
+
 lock:  ## compile requirements*.in into hash-pinned requirements*.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements.in -o requirements.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements-local.in -o requirements-local.txt

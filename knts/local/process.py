@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)
 TAIL_LINES = 15
 
 
@@ -60,7 +60,9 @@ def start(name: str, args: Sequence[str | Path], *, log: Path, env: Mapping[str,
     parent = os.getpid()
 
     def tie_to_parent() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if _prctl is None:  # not Linux: there the children of a killed parent must be stopped by hand
+            return
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died between fork and prctl
             os._exit(1)
 

@@ -15,6 +15,7 @@ from knts.local.process import Child, LocalError, free_port, http_status, start,
 from knts.local.typesense_binary import typesense_binary
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
+SNAPSHOTS = ("--snapshot-interval-seconds", "300")  # a start replays what was written since the last one
 START_SECONDS = 60.0  # Typesense takes 12 s to come back from a kill under load, and machines differ
 
 
@@ -80,7 +81,7 @@ class Typesense:
         self.folder.mkdir(parents=True, exist_ok=True)
         address = "127.0.0.1"
         options = ("--api-address", address, "--api-port", str(self.port), "--peering-address", address)
-        more = ("--peering-port", str(self.peering_port), "--enable-cors=false", "--api-key", self.api_key)
+        more = ("--peering-port", str(self.peering_port), "--enable-cors=false", "--api-key", self.api_key, *SNAPSHOTS)
         binary = typesense_binary(say=self.say)
         return start(self.name, [binary, "--data-dir", self.folder, *options, *more], log=self.log)
 

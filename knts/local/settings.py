@@ -1,0 +1,30 @@
+"""What the user may set for a local run; everything has a default."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from knts.settings import http_url, ollama_base, positive_int, setting
+from knts.settings import redis_url as a_redis_url
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """Read from the environment of `make run`; the addresses point at servers of the user's own."""
+
+    home: str = setting("KNTS_HOME", "folder that holds all state", ".knts")
+    port: int = setting("KNTS_PORT", "port of the page and the HTTP API", 8080, parse=positive_int)
+    broker_port: int = setting("KNTS_BROKER_PORT", "port of the development broker", 8081, parse=positive_int)
+    redis_url: str | None = setting("REDIS_URL", "redis:// URL of your durable Redis", None, parse=a_redis_url)
+    redis_cache_url: str | None = setting(
+        "REDIS_CACHE_URL", "redis:// URL of your cache Redis", None, parse=a_redis_url
+    )
+    typesense_url: str | None = setting("TYPESENSE_URL", "http(s) URL of your Typesense", None, parse=http_url)
+    typesense_key: str | None = setting("TYPESENSE_API_KEY", "its API key", None, secret=True)
+    ollama_url: str | None = setting("OLLAMA_URL", "http(s) URL of your Ollama", None, parse=ollama_base)
+    ollama_model: str | None = setting("OLLAMA_MODEL", "model that answers", None)
+    signing_key: str | None = setting("KNTS_SIGNING_KEY", "key that signs internal events", None, secret=True)
+    documents: str = setting(
+        "KNTS_FIRST_DOCUMENTS", "files and folders, comma-separated, loaded at the first start", "README.md,docs"
+    )
