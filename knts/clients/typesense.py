@@ -1,12 +1,10 @@
-"""The connection to Typesense over its REST API, its failures in our words, and the names that chunks are stored under.
+"""The connection to Typesense over its REST API, and its failures in our words.
 
 Works with 0.24 and later. Administration of the collection is `typesense_collection`, writing chunks is `chunks`,
-searching is `typesense_search`.
+searching is `typesense_search`; the names that chunks are stored under are `knts.index`.
 """
 
-import hashlib
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,56 +12,14 @@ import aiohttp
 import orjson
 
 from knts.errors import Permanent, Temporary
+from knts.index import group_digest, meta_field, scope_filter
 from knts.settings import TypesenseServer
 
-EVERYONE = "everyone"  # in `readers` where a document has no acl; digests are hex, so no group can be called that
-META = "meta_"
-_PLAIN_KEY = re.compile(r"(?!x_)[A-Za-z][A-Za-z0-9_]{0,63}\Z")
+__all__ = ["Missing", "Typesense", "failure", "group_digest", "meta_field", "scope_filter"]
 
 
 class Missing(Temporary):
     """The collection, its alias or a field does not exist (yet)."""
-
-
-def tenant_digest(tenant: str) -> str:
-    """A tenant's name as 32 hex characters: needs no escaping in a filter."""
-    return _digest("tenant", tenant)
-
-
-def group_digest(group: str) -> str:
-    """A group's name as 32 hex characters."""
-    return _digest("group", group)
-
-
-def document_digest(tenant: str, document_id: str) -> str:
-    """A tenant's document as 32 hex characters, the field `document` of its chunks."""
-    return _digest("document", tenant, document_id)
-
-
-def scope_filter(tenant: str, groups: Iterable[str]) -> str:
-    """The filter that every search carries: the tenant's chunks that are readable by one of the groups."""
-    readers = [EVERYONE, *sorted(group_digest(group) for group in groups)]
-    return f"tenant:={tenant_digest(tenant)} && readers:=[{','.join(readers)}]"
-
-
-def meta_field(key: str) -> str:
-    """The field that holds a metadata key's values: `meta_<key>`, hex-encoded where the key is no plain word."""
-    return META + (key if _PLAIN_KEY.match(key) else "x_" + key.encode().hex())
-
-
-def meta_key(field: str) -> str:
-    """The metadata key that a field of `meta_field` stands for."""
-    name = field.removeprefix(META)
-    return bytes.fromhex(name[2:]).decode() if name.startswith("x_") else name
-
-
-def meta_value(value: str | float | bool) -> str:
-    """A metadata value as the text that it is stored and filtered by: `true`, `3`, `2.5`, or the string itself."""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256(orjson.dumps(parts)).hexdigest()[:32]
 
 
 class Typesense:
