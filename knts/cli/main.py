@@ -1,0 +1,233 @@
+"""The command `knts` and its subcommands: options in, one call each, exit codes out."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import click
+
+from knts.cli.errors import FAILED, INTERRUPTED, CommandError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EPILOG = """
+\b
+Exit codes:
+  0  done              1  failed, or something was refused
+  2  wrong usage       3  nothing answers at the address
+  4  no answer in the documents (ask)
+
+\b
+Environment:
+  KNTS_URL         the server's address (http://127.0.0.1:8080)
+  KNTS_API_KEY     the key, where the server wants one
+  KNTS_BROKER_URL  the Broker's address (http://127.0.0.1:8081/default/kn-ts)
+  KNTS_TRACE_DIR   where spans are recorded (.knts/traces)
+"""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def cli() -> None:
+    """Answers over your own documents: load them, search them, ask them."""
+
+
+def _server(command: F) -> F:
+    """The options of every command that talks to a server."""
+    url = click.option(
+        "--url", envvar="KNTS_URL", default="http://127.0.0.1:8080", show_default=True, help="The server's address."
+    )
+    as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    return url(as_json(command))
+
+
+def _key() -> str:
+    """The key comes from the environment alone: an argument could be read by anybody who lists processes."""
+    import os
+
+    return os.environ.get("KNTS_API_KEY", "").strip()
+
+
+def _run(work: Coroutine[Any, Any, int]) -> None:
+    """Run a command to its exit code; an expected failure is one sentence on stderr."""
+    try:
+        code = asyncio.run(work)
+    except CommandError as error:
+        click.echo(f"knts: {error}", err=True)
+        code = error.code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone, as `head` does
+        code = FAILED
+    sys.exit(code)
+
+
+def _pairs(values: tuple[str, ...], what: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for value in values:
+        key, equals, text = value.partition("=")
+        if not equals or not key or not text:
+            raise click.BadParameter(f"{value!r} is not {what}; write key=value")
+        found.setdefault(key, []).append(text)
+    return found
+
+
+@cli.command()
+def up() -> None:
+    """Start everything on this machine, as `make run` does; Ctrl-C stops it."""
+    import runpy
+
+    runpy.run_module("knts.local", run_name="__main__")
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--prefix", default="", help="Put this before every document's id, such as team/.")
+@click.option("--tag", "tags", multiple=True, help="A tag for every document. Repeatable.")
+@click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Metadata for every document. Repeatable.")
+@click.option("--acl", multiple=True, metavar="GROUP", help="Readable by this group only. Repeatable.")
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the documents can be searched.")
+@click.option("--patience", type=click.FloatRange(min=1), default=120.0, show_default=True,
+              help="Seconds without progress after which it gives up.")  # fmt: skip
+@click.option("--concurrency", type=click.IntRange(1, 64), default=8, show_default=True, help="Requests at a time.")
+@_server
+def load(
+    paths: tuple[str, ...],
+    prefix: str,
+    tags: tuple[str, ...],
+    metadata: tuple[str, ...],
+    acl: tuple[str, ...],
+    wait: bool,
+    patience: float,
+    concurrency: int,
+    url: str,
+    as_json: bool,
+) -> None:
+    """Load files, folders and patterns: Markdown, text, HTML, JSON lines, PDF, plays in XML.
+
+    A document's id is its path within the folder that was named; loading it again makes a new version.
+
+    \b
+    Examples:
+      knts load docs README.md
+      knts load '~/notes/**/*.md' --prefix notes/ --tag private
+      knts load plays --metadata author=Shakespeare --acl editors
+    """
+    from knts.cli.files import Wishes
+    from knts.cli.loading import run
+
+    extra = {key: values[0] if len(values) == 1 else values for key, values in _pairs(metadata, "metadata").items()}
+    wishes = Wishes(prefix, tags, acl, extra, concurrency, wait, patience)
+    _run(run(url, _key(), paths, wishes, as_json=as_json))
+
+
+@cli.command()
+@click.argument("query", nargs=-1, required=True)
+@click.option("--facet", "facets", multiple=True, metavar="KEY", help="Count the hits by this key. Repeatable.")
+@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Only hits with this value. Repeatable.")
+@click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True, help="Hits at most.")
+@click.option("--offset", type=click.IntRange(min=0), default=0, help="Hits to skip.")
+@_server
+def search(
+    query: tuple[str, ...],
+    facets: tuple[str, ...],
+    filters: tuple[str, ...],
+    limit: int,
+    offset: int,
+    url: str,
+    as_json: bool,
+) -> None:
+    """Search the documents.
+
+    \b
+    Examples:
+      knts search slings and arows
+      knts search ghost --facet speaker --filter 'play=The Tragedy of Hamlet, Prince of Denmark'
+    """
+    from knts.cli.search import run
+
+    wanted = {f"filter.{key}": values for key, values in _pairs(filters, "a filter").items()}
+    _run(run(url, _key(), " ".join(query), wanted, list(facets), limit, offset, as_json=as_json))
+
+
+@cli.command()
+@click.argument("question", nargs=-1, required=True)
+@click.option("--model", help="The model that answers.")
+@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Only from such documents. Repeatable.")
+@click.option("--passages", type=click.IntRange(1, 20), help="Passages that the answer may use, at most.")
+@click.option("--no-cache", "cache", flag_value="off", help="Neither read nor write the answer cache.")
+@click.option("--refresh", "cache", flag_value="refresh", help="Answer anew, and remember that answer.")
+@_server
+def ask(
+    question: tuple[str, ...],
+    model: str | None,
+    filters: tuple[str, ...],
+    passages: int | None,
+    cache: str | None,
+    url: str,
+    as_json: bool,
+) -> None:
+    """Ask a question and watch its answer appear, with its sources; Ctrl-C cancels it.
+
+    \b
+    Examples:
+      knts ask Who kills Polonius?
+      knts ask --refresh --model llama3.2 'What does a Trigger filter?'
+    """
+    from knts.cli.ask import run
+
+    wanted = {key: values[0] if len(values) == 1 else values for key, values in _pairs(filters, "a filter").items()}
+    options = {"model": model, "filters": wanted or None, "max_passages": passages, "cache": cache}
+    request = {"question": " ".join(question), **{key: value for key, value in options.items() if value}}
+    _run(run(url, _key(), request, as_json=as_json))
+
+
+@cli.command()
+@click.option("--broker", envvar="KNTS_BROKER_URL", default="http://127.0.0.1:8081/default/kn-ts", show_default=True,
+              help="The Broker's address.")  # fmt: skip
+@click.option("--type", "types", multiple=True, metavar="TYPE", help="Only types that start so. Repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def events(broker: str, types: tuple[str, ...], as_json: bool) -> None:
+    """Watch the events that flow through the development broker, until Ctrl-C.
+
+    \b
+    Examples:
+      knts events
+      knts events --type knts.document --json | jq .subject
+    """
+    from knts.cli.watching import run
+
+    _run(run(broker, types, as_json=as_json))
+
+
+@cli.command()
+@click.argument("id")
+@click.option("--dir", "folder", envvar="KNTS_TRACE_DIR", help="Where spans are recorded (KNTS_HOME/traces).")
+@click.option("--all", "everything", is_flag=True, help="Show the short Redis calls too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the spans as JSON.")
+def trace(id: str, folder: str | None, everything: bool, as_json: bool) -> None:
+    """Draw the way of one answer through the functions, by its id (or a trace id).
+
+    \b
+    Example:
+      knts trace 3f2a…        the id that `knts ask` prints, or its start
+    """
+    from knts.cli.tracing import run
+
+    try:
+        sys.exit(run(id, folder, everything=everything, as_json=as_json))
+    except CommandError as error:
+        click.echo(f"knts: {error}", err=True)
+        sys.exit(error.code)
+
+
+@cli.command()
+@click.option("--broker", envvar="KNTS_BROKER_URL", default="http://127.0.0.1:8081/default/kn-ts", show_default=True,
+              help="The Broker's address.")  # fmt: skip
+@_server
+def status(broker: str, url: str, as_json: bool) -> None:
+    """Say which parts are ready, how many documents there are, what waits in the Broker, which model answers."""
+    from knts.cli.status import run
+
+    _run(run(url, _key(), broker, as_json=as_json))
