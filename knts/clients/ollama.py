@@ -1,0 +1,294 @@
+"""Ollama: which model there is, and its answers as a stream. Only Ollama's documented API is spoken.
+
+Whatever comes from upstream is checked for size and form. A stream counts as finished only when it says `done: true`:
+one that breaks off raises, however it breaks.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import orjson
+
+from knts.errors import Permanent, Temporary
+from knts.settings import OllamaServer, positive_int, seconds, setting
+
+log = logging.getLogger(__name__)
+
+MAX_LINE = 256 * 1024  # bytes of one NDJSON line
+MAX_BODY = 16 * 1024 * 1024  # bytes of an answer that is not streamed: a list of models, a model's description
+MAX_TEXT = 400_000  # characters of one answer
+_BUSY = frozenset({429, 502, 503, 504})
+
+
+class UnknownModel(Permanent):
+    """Ollama does not have the model."""
+
+
+class StreamBroken(Permanent):
+    """The model stopped in mid-answer: what it wrote is not an answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OllamaLimits:
+    """How long Ollama may take, and how much is asked of it at once."""
+
+    connect: float = setting("OLLAMA_CONNECT_TIMEOUT", "seconds to connect to Ollama", 5.0, parse=seconds)
+    first_token: float = setting(
+        "OLLAMA_FIRST_TOKEN_TIMEOUT",
+        "seconds to the first token, loading the model and reading the prompt included",
+        90.0,
+        parse=seconds,
+    )
+    idle: float = setting("OLLAMA_IDLE_TIMEOUT", "seconds between two tokens", 30.0, parse=seconds)
+    total: float = setting("OLLAMA_TOTAL_TIMEOUT", "seconds for a whole answer", 180.0, parse=seconds)
+    connections: int = setting(
+        "OLLAMA_CONNECTIONS", "connections to Ollama that one replica opens at most", 32, parse=positive_int
+    )
+    keep_alive: str = setting(
+        "OLLAMA_KEEP_ALIVE", "how long Ollama keeps a model loaded after its last answer, such as 30m or -1", "30m"
+    )
+    model_cache: float = setting(
+        "OLLAMA_MODEL_CACHE", "seconds for which a model's digest and context length are believed", 300.0, parse=seconds
+    )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model as Ollama describes it: its digest changes with its weights, template and parameters."""
+
+    name: str
+    digest: str
+    context: int  # tokens, prompt and answer together
+
+
+@dataclass(frozen=True)
+class Done:
+    """The end of an answer: why it ended ('stop', or 'length' when it was cut) and its tokens."""
+
+    reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Ollama:
+    """One Ollama server. Use as an async context manager: it holds a connection pool."""
+
+    def __init__(self, server: OllamaServer, limits: OllamaLimits | None = None) -> None:
+        self.url = server.url
+        self.default_model = server.model
+        self.limits = limits or OllamaLimits()
+        self._models: dict[str, tuple[float, Model]] = {}
+
+    async def __aenter__(self) -> "Ollama":
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self.limits.connections),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.limits.connect),
+            auto_decompress=False,
+            headers={"Accept-Encoding": "identity"},
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def ready(self) -> None:
+        """Raises Temporary unless Ollama answers."""
+        await self._call("GET", "/api/version")
+
+    async def model(self, name: str | None = None) -> Model:
+        """The model of that name, or the default one. Raises UnknownModel, or Temporary when Ollama is away.
+
+        While it is away, what was last known of a model is believed, so that cached answers can still be served.
+        """
+        name = name or self.default_model
+        until, known = self._models.get(name, (0.0, None))
+        if known and time.monotonic() < until:
+            return known
+        try:
+            shown = await self._call("POST", "/api/show", {"model": name})
+            listed = await self._call("GET", "/api/tags")
+        except Temporary:
+            if known:  # cached answers of this model can still be served
+                log.warning("Ollama is away; believing what was last known of its model", extra={"model": name})
+                return known
+            raise
+        found = describe(name, shown, listed)
+        self._models[name] = (time.monotonic() + self.limits.model_cache, found)
+        return found
+
+    async def chat(
+        self, model: str, messages: Sequence[Mapping[str, str]], options: Mapping[str, Any]
+    ) -> AsyncGenerator[str | Done, None]:
+        """The answer's pieces of text as they come, and a `Done` as the last item. Closing it closes the connection.
+
+        Raises Temporary (connecting, or Ollama is busy; nothing has come yet), UnknownModel, StreamBroken (it broke
+        off, failed or was too slow) or another Permanent (Ollama refuses the request).
+        """
+        body = {"model": model, "messages": list(messages), "options": dict(options), "stream": True}
+        body["keep_alive"] = keep_alive(self.limits.keep_alive)
+        end = time.monotonic() + self.limits.total
+        patience, what = self.limits.first_token, "the first token"
+        size = 0
+        async with contextlib.aclosing(self._lines("/api/chat", body)) as lines:
+            while (line := await _next(lines, patience, what, end)) is not None:
+                patience, what = self.limits.idle, "the next token"
+                text, done = read_line(line)
+                size += len(text)
+                if size > MAX_TEXT:
+                    raise StreamBroken(f"the model wrote more than {MAX_TEXT} characters")
+                if text:
+                    yield text
+                if done:
+                    yield done
+                    return
+        if not size:
+            raise Temporary("the model's stream ended before its first token", retry_after=2)
+        raise StreamBroken("the model's stream ended before it was done")
+
+    async def _lines(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
+        """The NDJSON lines of a streamed answer; a last line without its line feed is no line."""
+        started = False
+        try:
+            async with self._session.post(self.url + path, json=body) as response:
+                try:
+                    await _check(response, str(body.get("model")))
+                    rest = b""
+                    async for block in response.content.iter_any():
+                        *whole, rest = (rest + block).split(b"\n")
+                        if max(map(len, [*whole, rest])) > MAX_LINE:
+                            raise StreamBroken(f"the model's stream has a line of more than {MAX_LINE} bytes")
+                        for line in whole:
+                            started = True
+                            yield line
+                finally:
+                    response.close()  # not returned to the pool: closing is what stops the generation
+        except (aiohttp.ClientError, OSError) as error:
+            if started:
+                raise StreamBroken(f"the connection to the model broke: {_name(error)}") from error
+            raise Temporary(f"Ollama is not available: {_name(error)}", retry_after=2) from error
+
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """One call that is answered by one JSON object."""
+        try:
+            async with asyncio.timeout(self.limits.connect + 10):
+                async with self._session.request(method, self.url + path, json=body) as response:
+                    await _check(response, str((body or {}).get("model")))
+                    answer = orjson.loads(await _body(response))
+        except TimeoutError as error:
+            raise Temporary(f"Ollama did not answer {path} in time", retry_after=2) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Temporary(f"Ollama is not available: {_name(error)}", retry_after=2) from error
+        except orjson.JSONDecodeError as error:
+            raise Temporary(f"Ollama answered {path} with something else than JSON", retry_after=5) from error
+        if not isinstance(answer, dict):
+            raise Temporary(f"Ollama answered {path} with something else than an object", retry_after=5)
+        return answer
+
+
+def describe(name: str, shown: Mapping[str, Any], listed: Mapping[str, Any]) -> Model:
+    """A model from the answers of /api/show and /api/tags.
+
+    Without a digest in the list, as behind some proxies, one is made of the description.
+    """
+    tagged = name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+    models = listed.get("models")
+    digest = ""
+    for each in models if isinstance(models, list) else []:
+        if isinstance(each, dict) and str(each.get("name", "")).lower() == tagged.lower():
+            digest = str(each.get("digest", ""))
+    if not digest:
+        lasting = {key: value for key, value in shown.items() if key != "modified_at"}
+        digest = hashlib.sha256(orjson.dumps(lasting, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    info = shown.get("model_info")
+    lengths = [
+        value
+        for key, value in (info.items() if isinstance(info, dict) else ())
+        if key.endswith(".context_length") and isinstance(value, int)
+    ]
+    return Model(name, digest.removeprefix("sha256:"), max(lengths, default=4096))
+
+
+def read_line(line: bytes) -> tuple[str, Done | None]:
+    """The text of one line of a chat stream, and its end when it says so. Raises StreamBroken for anything else."""
+    try:
+        chunk = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise StreamBroken("the model's stream has a line that is not JSON") from error
+    if not isinstance(chunk, dict):
+        raise StreamBroken("the model's stream has a line that is not an object")
+    if "error" in chunk:
+        raise StreamBroken(f"the model failed: {str(chunk['error'])[:300]}")
+    message = chunk.get("message")
+    text = message.get("content", "") if isinstance(message, dict) else ""
+    if not isinstance(text, str):
+        raise StreamBroken("the model's stream has a message whose content is not text")
+    if chunk.get("done") is not True:
+        return text, None
+    return text, Done(
+        str(chunk.get("done_reason", "stop"))[:40], _count(chunk, "prompt_eval_count"), _count(chunk, "eval_count")
+    )
+
+
+def keep_alive(text: str) -> str | int:
+    """Ollama takes a duration as text, or a number of seconds as a number."""
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
+def _count(chunk: Mapping[str, Any], name: str) -> int:
+    value = chunk.get(name)
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+async def _next(lines: AsyncGenerator[bytes, None], patience: float, what: str, end: float) -> bytes | None:
+    """The next line, None at the stream's end. Raises StreamBroken after `patience` seconds, or at `end`.
+
+    No deadline spans a `yield`: it would go off in the code of whoever reads the stream.
+    """
+    left = end - time.monotonic()
+    if left < patience:
+        patience, what = left, "a whole answer"
+    try:
+        async with asyncio.timeout(max(patience, 0)):
+            return await anext(lines, None)
+    except TimeoutError as error:
+        raise StreamBroken(f"the model took too long for {what}") from error
+
+
+async def _check(response: aiohttp.ClientResponse, model: str) -> None:
+    if response.status == 200:
+        return
+    said = _reason(await _body(response))
+    if response.status == 404:
+        raise UnknownModel(f"the model {model[:100]!r} is unknown: {said}")
+    if response.status in _BUSY:
+        raise Temporary(f"Ollama is busy ({response.status}): {said}", retry_after=2)
+    raise Permanent(f"Ollama refuses the request ({response.status}): {said}")
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for block in response.content.iter_any():
+        body += block
+        if len(body) > MAX_BODY:
+            response.close()
+            raise Permanent(f"Ollama answered with more than {MAX_BODY} bytes")
+    return bytes(body)
+
+
+def _reason(body: bytes) -> str:
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body[:200].decode("utf-8", "replace")
+    return str(said.get("error", said))[:300] if isinstance(said, dict) else str(said)[:300]
+
+
+def _name(error: BaseException) -> str:
+    return f"{type(error).__name__} {error}".strip()[:200]

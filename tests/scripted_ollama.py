@@ -1,0 +1,105 @@
+"""An Ollama that says what a test tells it to: a real HTTP server with a script for each chat call."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from aiohttp import web
+
+Step = bytes | float  # bytes are sent, a number of seconds is waited
+WAIT_FOREVER = 3600.0
+
+
+def line(text: str) -> bytes:
+    """One piece of an answer."""
+    return json.dumps({"message": {"role": "assistant", "content": text}, "done": False}).encode() + b"\n"
+
+
+def done(reason: str = "stop", prompt: int = 7, answer: int = 3) -> bytes:
+    """The last line of an answer."""
+    last = {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": reason}
+    return json.dumps(last | {"prompt_eval_count": prompt, "eval_count": answer}).encode() + b"\n"
+
+
+def says(*pieces: str) -> list[Step]:
+    """A whole answer in these pieces."""
+    return [*map(line, pieces), done()]
+
+
+class ScriptedOllama:
+    """Models by name with their digests; each chat call takes the next script, the last one again and again.
+
+    A script is a list of steps, or an HTTP status with an error message.
+    """
+
+    def __init__(self) -> None:
+        self.models = {"small:latest": "d1"}
+        self.context = 8192
+        self.scripts: list[list[Step] | tuple[int, str]] = [says("Hamlet takes place ", "in Denmark.")]
+        self.asked: list[dict[str, Any]] = []
+        self.described = 0
+        self.down: int = 0  # a status that everything but a chat is answered with
+        self.cut = asyncio.Event()  # the client closed its connection in mid-answer
+        self.streaming = asyncio.Event()
+        self.url = ""
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator["ScriptedOllama"]:
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/api/version", self._guarded(lambda _: {"version": "0"})),
+                web.get("/api/tags", self._guarded(self._tags)),
+                web.post("/api/show", self._guarded(self._show)),
+                web.post("/api/chat", self._chat),
+            ]
+        )
+        runner = web.AppRunner(app, handler_cancellation=True)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+        try:
+            yield self
+        finally:
+            await runner.cleanup()
+
+    def _guarded(self, answer: Callable[[dict[str, Any]], Any]) -> Any:
+        async def handle(request: web.Request) -> web.Response:
+            if self.down:
+                return web.json_response({"error": "down"}, status=self.down)
+            body = await request.json() if request.can_read_body else {}
+            found = answer(body)
+            return web.json_response(found or {"error": "model not found"}, status=200 if found else 404)
+
+        return handle
+
+    def _tags(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"models": [{"name": name, "digest": digest} for name, digest in self.models.items()]}
+
+    def _show(self, body: dict[str, Any]) -> dict[str, Any] | None:
+        self.described += 1
+        name = body["model"] if ":" in body["model"] else body["model"] + ":latest"
+        return {"model_info": {"llama.context_length": self.context}} if name in self.models else None
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(await request.json())
+        script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+        if isinstance(script, tuple):
+            return web.json_response({"error": script[1]}, status=script[0])
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        self.streaming.set()
+        try:
+            for step in script:
+                if isinstance(step, bytes):
+                    await response.write(step)
+                else:
+                    await asyncio.sleep(step)
+        except (asyncio.CancelledError, ConnectionError):
+            self.cut.set()
+            raise
+        return response
