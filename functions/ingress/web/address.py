@@ -1,4 +1,4 @@
-"""The page's address: what was typed, narrowed and asked, as it stands in the URL, so that it can be shared and reloaded."""
+"""The page's address: what was typed, narrowed and asked as it stands in the URL, to be shared and reloaded."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ Filter = tuple[str, str]
 
 @dataclass(frozen=True)
 class Address:
-    """What the page shows: the words searched for, the filters in the order they were chosen, the answer beside them."""
+    """What the page shows: the words searched for, the filters as they were chosen, the answer beside them."""
 
     query: str = ""
     filters: tuple[Filter, ...] = ()
@@ -60,9 +60,9 @@ class Address:
 
 
 def parse(pairs: Iterable[tuple[str, str]]) -> Address:
-    """The address that a query string or form names; what no search allows is left out or cut, since people type URLs."""
+    """The address that a query string or form names; what no search allows is left out or cut."""
     named = [(key, _UNWRITABLE.sub("", value)) for key, value in pairs]
-    first = {key: value for key, value in reversed(named)}
+    first = dict(reversed(named))
     answer = first.get("answer", "")
     return Address(
         query=(first.get("q") or "").strip()[:MAX_QUERY],

@@ -1,6 +1,6 @@
 """Static files, each under an address that names its content, so that browsers may keep it for good.
 
-htmx and its extension are read from where the pinned django-htmx wheel was installed: nothing of it is imported or copied.
+htmx and its extension are read from where the pinned django-htmx wheel was installed: nothing is imported or copied.
 """
 
 import gzip

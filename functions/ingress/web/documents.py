@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from functions.ingress.web import marks
 from functions.ingress.web.marks import Run
-from functions.ingress.web.views import outside_link
+from functions.ingress.web.words import outside_link
 from knts.errors import NotFound
 
 WINDOW = 6000  # code points shown at once

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from functions.ingress.access import Principal
-from functions.ingress.web import views
+from functions.ingress.web import hits
 from functions.ingress.web.address import Address
-from functions.ingress.web.views import Results
+from functions.ingress.web.hits import Results
 
 MAX_FACETS = 16  # as in schemas/events/knts.search.requested.v1.json
 
@@ -29,21 +29,21 @@ class FacetKeys:
         """The keys known for a principal's scope, the first seen first."""
         return list(self.seen.get((who.tenant, who.groups), ()))
 
-    def learn(self, who: Principal, hits: Iterable[Mapping[str, Any]]) -> bool:
+    def learn(self, who: Principal, found: Iterable[Mapping[str, Any]]) -> bool:
         """Take note of the hits' keys; whether one was new."""
         keys = self.seen.setdefault((who.tenant, who.groups), {})
         self.seen.move_to_end((who.tenant, who.groups))
         while len(self.seen) > self.scopes:
             self.seen.popitem(last=False)
         before = len(keys)
-        for hit in hits:
-            for key in views.metadata(hit):
+        for hit in found:
+            for key in hits.metadata(hit):
                 if len(keys) < MAX_FACETS and 0 < len(key) <= 128:
                     keys.setdefault(key)
         return len(keys) > before
 
 
-def request(address: Address, facets: Sequence[str], limit: int = views.PAGE_SIZE) -> dict[str, Any]:
+def request(address: Address, facets: Sequence[str], limit: int = hits.PAGE_SIZE) -> dict[str, Any]:
     """The search that an address asks for."""
     return {
         "query": address.query,
@@ -60,14 +60,14 @@ def wanted(address: Address, known: Sequence[str]) -> list[str]:
 
 
 async def find(ingress: Searching, who: Principal, address: Address, keys: FacetKeys) -> Results:
-    """The results of an address; without words and filters, what there is to search. Raises what `Ingress.search` does."""
+    """The results of an address; without words and filters, what there is. Raises what `Ingress.search` does."""
     body = await ingress.search(who, request(address, wanted(address, keys.known(who))))
     if keys.learn(who, body["hits"]):
         again = await ingress.search(who, request(address.at(0), wanted(address, keys.known(who)), limit=1))
         body = {**body, "facets": again.get("facets")}
     if not address.query and not address.filters:
-        return views.results(address, {**body, "hits": []}, empty=not body["found"])
-    return views.results(address, body, empty=not body["found"] and await _nothing_at_all(ingress, who))
+        return hits.results(address, {**body, "hits": []}, empty=not body["found"])
+    return hits.results(address, body, empty=not body["found"] and await _nothing_at_all(ingress, who))
 
 
 async def _nothing_at_all(ingress: Searching, who: Principal) -> bool:

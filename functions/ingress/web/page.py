@@ -1,6 +1,6 @@
 """The page's routes: search as you type, ask, follow the answer, stop it, open what it cites, sign in and out.
 
-Everything works as plain links and forms; with htmx the same addresses, fetched as fragments, replace parts of the page.
+Everything works as plain links and forms; with htmx the same addresses, as fragments, replace parts of it.
 """
 
 import logging
@@ -9,17 +9,16 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Protocol
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from functions.ingress.access import Principal
-from functions.ingress.web import address, assets, documents, finding, headers, session, stream, views
+from functions.ingress.web import address, answers, assets, documents, finding, headers, hits, session, stream
 from functions.ingress.web.address import Address
 from functions.ingress.web.templates import Templates
 from knts.channel import Position, position
-from knts.errors import Gone, HttpError, KntsError, NotFound, Unauthorized
+from knts.errors import Gone, KntsError, NotFound, Unauthorized
 from knts.runtime import read_body
 
 log = logging.getLogger(__name__)
@@ -51,11 +50,11 @@ PrincipalOf = Callable[[Request], Principal]
 Handler = Callable[["Page", Request], Awaitable[Response]]
 
 
-def answers(handler: Handler) -> Handler:
+def guarded(handler: Handler) -> Handler:
     """Give every failure of a handler its page: the key's form, or what went wrong and how to go on."""
 
     @wraps(handler)
-    async def guarded(page: "Page", request: Request) -> Response:
+    async def answering(page: "Page", request: Request) -> Response:
         try:
             return await handler(page, request)
         except Unauthorized:
@@ -66,7 +65,7 @@ def answers(handler: Handler) -> Handler:
             log.exception("a bug in the page")
             return page.problem(request, KntsError("unexpected failure; the log has it"))
 
-    return guarded
+    return answering
 
 
 @dataclass
@@ -79,7 +78,7 @@ class Page:
     templates: Templates
     keys: finding.FacetKeys = field(default_factory=finding.FacetKeys)
 
-    @answers
+    @guarded
     async def home(self, request: Request) -> Response:
         """The whole page at its address."""
         who, here = self.principal_of(request), address.parse(address.pairs(request.url.query))
@@ -97,25 +96,25 @@ class Page:
             final = {**stream.ended(error), "question": here.query}
         if final is None:
             return running(here, here.query) | {"answer_template": "_running.html", "running": True}
-        return {"answer_template": "_final.html", "running": False, "answer": views.answer(final), "announce": ""}
+        return {"answer_template": "_final.html", "running": False, "answer": answers.answer(final), "announce": ""}
 
-    @answers
+    @guarded
     async def results(self, request: Request) -> Response:
         """The hits of what was typed or chosen, and its address for the browser's bar."""
         here = address.parse(address.pairs(request.url.query)).at(0).showing(current(request).answer)
         results = await finding.find(self.ingress, self.principal_of(request), here, self.keys)
-        said = views.tally(results)
+        said = hits.tally(results)
         html = self.templates.fragment("_results_swap.html", request, results=results, announce=said)
         return Response(html, headers={**headers.PAGE, "hx-replace-url": here.url()}, media_type="text/html")
 
-    @answers
+    @guarded
     async def more(self, request: Request) -> Response:
         """The next hits, which take the place of the link that asked for them."""
         here = address.parse(address.pairs(request.url.query))
         results = await finding.find(self.ingress, self.principal_of(request), here, self.keys)
         return self.templates.response("_hits.html", request, results=results)
 
-    @answers
+    @guarded
     async def ask(self, request: Request) -> Response:
         """Ask; the running answer comes back at once, under an address of its own."""
         headers.same_origin(request)
@@ -132,7 +131,7 @@ class Page:
         html = self.templates.fragment("_running.html", request, **running(here, question))
         return Response(html, headers={**headers.PAGE, "hx-push-url": here.url()}, media_type="text/html")
 
-    @answers
+    @guarded
     async def events(self, request: Request) -> Response:
         """The answer as it is written, as fragments; after a break from `Last-Event-ID` on."""
         who, ask_id = self.principal_of(request), request.path_params["id"]
@@ -146,7 +145,7 @@ class Page:
         body = stream.events(frames, fragments, from_start=after == Position())
         return StreamingResponse(body, media_type="text/event-stream", headers=dict(headers.PAGE))
 
-    @answers
+    @guarded
     async def cancel(self, request: Request) -> Response:
         """Stop an answer; what is known of it then takes its place."""
         headers.same_origin(request)
@@ -159,14 +158,14 @@ class Page:
         html = self.templates.final(request, here, {**final, "id": ask_id})
         return Response(html, headers=dict(headers.PAGE), media_type="text/html")
 
-    @answers
+    @guarded
     async def document(self, request: Request) -> Response:
         """A document around the passage that a link names."""
         who, place = self.principal_of(request), documents.place(request.query_params)
         found = await self.ingress.document(who, place.document_id, text=True)
         return self.templates.response("document.html", request, document=documents.around(found, place))
 
-    @answers
+    @guarded
     async def sign_in(self, request: Request) -> Response:
         """Take a key, if it is known, into a cookie that no script can read."""
         headers.same_origin(request)
@@ -178,13 +177,13 @@ class Page:
             return self.key_wanted(request, wrong=True, following=following)
         return session.opened(key, following, secure=request.url.scheme == "https")
 
-    @answers
+    @guarded
     async def sign_out(self, request: Request) -> Response:
         """Forget the key."""
         headers.same_origin(request)
         return session.closed()
 
-    @answers
+    @guarded
     async def static(self, request: Request) -> Response:
         """One of the page's own files."""
         response = assets.respond(request, self.templates.assets)

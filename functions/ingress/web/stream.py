@@ -11,8 +11,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from functions.ingress.web import views
-from functions.ingress.web.views import FINISHED, Source
+from functions.ingress.web import answers
+from functions.ingress.web.answers import Source
+from functions.ingress.web.words import duration
 from knts import channel
 from knts.errors import Gone, HttpError, NotFound, Temporary
 
@@ -27,16 +28,14 @@ CLEAR = ("reset", Markup("<!-- -->"))  # an event without data is not dispatched
 class Fragments:
     """Turns the frames of one connection into fragments; `final` and `reading` render the two templates it needs."""
 
-    def __init__(
-        self, final: Callable[[Mapping[str, Any]], Markup], reading: Callable[[list[Source]], Markup]
-    ) -> None:
+    def __init__(self, final: Callable[[Mapping[str, Any]], Markup], reading: Callable[[list[Source]], Markup]) -> None:
         self.final = final
         self.reading = reading
         self.writing = False  # whether this connection has said so
 
     def of(self, frame_type: str, data: Mapping[str, Any]) -> list[Fragment]:
         """The fragments of one frame, none for one that shows nothing."""
-        if frame_type in FINISHED:
+        if frame_type in channel.LAST:
             return [("final", self.final(data))]
         if frame_type == channel.DELTA:
             return self._delta(data["text"])
@@ -44,7 +43,7 @@ class Fragments:
             self.writing = False
             return [status("Starting over …"), CLEAR]
         if frame_type == channel.PASSAGES:
-            passages = [views.source(number, passage) for number, passage in enumerate(data["passages"], 1)]
+            passages = [answers.source(number, passage) for number, passage in enumerate(data["passages"], 1)]
             return [("reading", self.reading(passages)), status(reading_words(len(passages)))]
         if frame_type == channel.QUEUED:
             return [status(queued_words(data))]
@@ -67,7 +66,7 @@ def queued_words(data: Mapping[str, Any]) -> str:
     """The place in the queue where one is told; otherwise the search is under way."""
     if position := data.get("position"):
         expected = data.get("expected_ms")
-        return f"Number {position} in the queue" + (f", about {views.duration(expected)}" if expected else "") + " …"
+        return f"Number {position} in the queue" + (f", about {duration(expected)}" if expected else "") + " …"
     return "Searching the documents …"
 
 

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from functions.ingress.web import headers, session, views
+from functions.ingress.web import answers, headers, hits, session
 from functions.ingress.web.address import Address
 from functions.ingress.web.assets import Asset
 from functions.ingress.web.marks import Run
@@ -38,10 +38,16 @@ class Templates:
     def __init__(self, assets: Mapping[str, Asset]) -> None:
         self.assets = assets
         self.environment = Environment(
-            loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+            loader=FileSystemLoader(FOLDER),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
         )
         self.environment.globals.update(assets=assets, htmx_config=orjson.dumps(HTMX_CONFIG).decode())
-        self.environment.filters.update(runs=marked, answered=answered, tally=views.tally, host=lambda url: urlsplit(url).netloc)
+        self.environment.filters.update(
+            runs=marked, answered=answered, tally=hits.tally, host=lambda url: urlsplit(url).netloc
+        )
 
     def fragment(self, name: str, request: Request, /, **context: Any) -> Markup:
         """A template's HTML."""
@@ -54,8 +60,13 @@ class Templates:
 
     def final(self, request: Request, here: Address, final: Mapping[str, Any]) -> Markup:
         """A finished answer, in the place of the running one, with what a screen reader is told of it."""
-        shown = views.answer({"question": here.query, **final})
-        return self.fragment("_final.html", request, answer=shown, address=here, announce=views.announcement(shown))
+        shown = answers.answer({"question": here.query, **final})
+        return self.fragment("_final.html", request, answer=shown, address=here, announce=answers.announcement(shown))
+
+
+def host(url: str) -> str:
+    """The host of a web address."""
+    return urlsplit(url).netloc
 
 
 def marked(runs: Sequence[Run], first: str = "") -> Markup:
@@ -68,7 +79,7 @@ def marked(runs: Sequence[Run], first: str = "") -> Markup:
     return Markup("").join(parts)
 
 
-def answered(answer: views.Answer) -> Markup:
+def answered(answer: answers.Answer) -> Markup:
     """An answer's text as HTML: what a citation covers, each followed by its number, which opens the passage."""
     parts: list[Markup] = []
     for piece in answer.pieces:
@@ -79,7 +90,7 @@ def answered(answer: views.Answer) -> Markup:
     return Markup("").join(parts)
 
 
-def _number(citation: views.Citation) -> Markup:
+def _number(citation: answers.Citation) -> Markup:
     return Markup(
         '<button class="cite" type="button" popovertarget="{}" aria-label="Source {}: {}">[{}]</button>'
     ).format(citation.id, citation.source.number, citation.source.title, citation.source.number)

@@ -1,4 +1,4 @@
-// What HTML and htmx don't do by themselves: a key for the search field, and a banner while nothing comes through.
+// What HTML and htmx don't do by themselves: a key for the search field, a banner while nothing comes through.
 (function () {
   "use strict";
   const banner = document.getElementById("lost");
@@ -27,6 +27,15 @@
     show();
   });
   show();
+
+  // An answer may have come while the hits were on their way: the address names what the page shows.
+  document.addEventListener("htmx:beforeHistoryUpdate", function (event) {
+    const answer = document.getElementById("answer").dataset.answer;
+    if (event.detail.history.type !== "replace" || !answer) return;
+    const url = new URL(event.detail.history.path, location);
+    url.searchParams.set("answer", answer);
+    event.detail.history.path = url.pathname + url.search;
+  });
 
   document.addEventListener("keydown", function (event) {
     const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
