@@ -1,0 +1,123 @@
+"""Start-up and shutdown of the development broker."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from knts import telemetry
+from knts.clients.redis import check_durable, connected
+from knts.devbroker import sending
+from knts.devbroker.dispatch import Dispatcher
+from knts.devbroker.ingress import Ingress
+from knts.devbroker.loading import Manifests
+from knts.devbroker.store import Store
+from knts.devbroker.tap import Tap
+from knts.devbroker.watching import Watcher
+from knts.settings import DurableRedis, http_url, positive_int, read, seconds, setting
+
+log = logging.getLogger(__name__)
+
+HEAD_TIMEOUT = 15.0  # for a connection's first request head, and between requests
+
+
+def addresses(text: str) -> dict[str, str]:
+    """A JSON object of absolute http(s) URLs by the name of the Knative Service."""
+    try:
+        named: Any = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        named = None
+    if not isinstance(named, dict) or not all(isinstance(url, str) for url in named.values()):
+        raise ValueError('expected a JSON object such as {"search": "http://127.0.0.1:9001"}')
+    return {name: http_url(url) for name, url in named.items()}
+
+
+@dataclass(frozen=True)
+class BrokerSettings:
+    """What the development broker reads beside `REDIS_URL`."""
+
+    manifests: str = setting("KNTS_MANIFESTS", "folder or file with Broker and Trigger manifests")
+    subscribers: Mapping[str, str] = setting(
+        "KNTS_SUBSCRIBERS", "JSON object: the http(s) URL of each Knative Service by name", parse=addresses
+    )
+    host: str = setting("KNTS_HOST", "address to listen on", "127.0.0.1")
+    port: int = setting("KNTS_BROKER_PORT", "TCP port to listen on", 8081, parse=positive_int)
+    cap: int = setting(
+        "KNTS_BROKER_QUEUE", "events that may wait for one Trigger; more are answered 503", 10_000, parse=positive_int
+    )
+    consumer: str = setting("KNTS_BROKER_NAME", "this broker's name; keep it, so that it finds its own again", "broker")
+    grace: float = setting(
+        "KNTS_SHUTDOWN_GRACE", "seconds that deliveries under way may take after SIGTERM", 25.0, parse=seconds
+    )
+    body_timeout: float = setting(
+        "KNTS_BODY_TIMEOUT", "seconds that a request's body may take to arrive", 10.0, parse=seconds
+    )
+
+
+@contextlib.asynccontextmanager
+async def broker(env: Mapping[str, str]) -> AsyncIterator[str]:
+    """The running broker; yields its address. Raises SettingsError, ManifestError or Temporary when it can't start."""
+    settings = read(BrokerSettings, env)
+    manifests = Manifests(Path(settings.manifests), settings.subscribers)
+    manifests.load()
+    watcher = Watcher(Tap())
+    async with connected(read(DurableRedis, env).url) as redis, sending.session() as http:
+        store = Store(redis, cap=settings.cap, consumer=settings.consumer)
+        await store.start()
+        for fault in await check_durable(redis):
+            log.warning("REDIS_URL may lose accepted events: %s", fault)
+        dispatcher = Dispatcher(store, http, watcher)
+        ingress = Ingress(dispatcher, manifests, store, watcher, settings.body_timeout)
+        async with store.running(), _working(dispatcher, manifests):
+            async with _listening(ingress, settings.host, settings.port) as address:
+                yield address
+                dispatcher.closing = True
+            await dispatcher.close(settings.grace)
+
+
+@contextlib.asynccontextmanager
+async def _working(dispatcher: Dispatcher, manifests: Manifests) -> AsyncIterator[None]:
+    dispatcher.follow(manifests.plan)
+    tasks = [
+        asyncio.create_task(dispatcher.sweep()),
+        asyncio.create_task(manifests.watch(lambda: dispatcher.follow(manifests.plan))),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _listening(ingress: Ingress, host: str, port: int) -> AsyncIterator[str]:
+    runner = web.AppRunner(ingress.app(), access_log=None, keepalive_timeout=HEAD_TIMEOUT, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+async def serve(env: Mapping[str, str]) -> None:
+    """Run until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    telemetry.start("broker", env)
+    try:
+        async with broker(env) as address:
+            log.info("the broker listens on %s", address)
+            await stop.wait()
+            log.info("the broker stops")
+    finally:
+        telemetry.stop()
