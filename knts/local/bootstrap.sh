@@ -67,14 +67,14 @@ rm -f "$marker"
 for lock in "${locks[@]}"; do
     echo "installing $lock ($(grep -c '==' "$lock") packages, wheels only, each checked by its digest)"
     .venv/bin/python -m pip install --disable-pip-version-check --no-input \
-        --require-hashes --only-binary :all: --no-deps -r "$lock" > >(grep --line-buffered '^ *Downloading' || true) ||
+        --require-hashes --only-binary :all: --no-deps -r "$lock" > >(sed -un 's/^ *Downloading \([^-]*-[^-]*\)-.* \((.*)\)$/  \1 \2/p') ||
         die "pip could not install $lock; its message stands above. Run this again to take it up"
 done
 
 # The checkout is importable in its environment, and `knts` is a command of it.
 site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 echo "$PWD" >"$site/knts-checkout.pth"
-printf '#!%s/.venv/bin/python\nimport sys\n\nfrom knts.cli.__main__ import main\n\nsys.exit(main())\n' "$PWD" >.venv/bin/knts
+printf '#!/bin/sh\nexec "%s/.venv/bin/python" -m knts.cli "$@"\n' "$PWD" >.venv/bin/knts
 chmod +x .venv/bin/knts
 
 echo "$digest" >"$marker.part"
