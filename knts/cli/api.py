@@ -1,6 +1,7 @@
 """The HTTP API of ingress as the commands call it: JSON in and out, errors as sentences."""
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Self
 from urllib.parse import quote
@@ -133,4 +134,6 @@ def sentence(problem: Mapping[str, Any]) -> str:
 def reason(error: Exception) -> str:
     """Why a connection failed, without the library's wording around it."""
     inner = getattr(error, "os_error", None) or error
-    return getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
+    number = getattr(inner, "errno", None)
+    known = os.strerror(number).lower() if isinstance(number, int) and number > 0 else ""
+    return known or str(inner) or type(inner).__name__

@@ -73,7 +73,7 @@ def _pairs(values: tuple[str, ...], what: str) -> dict[str, list[str]]:
     return found
 
 
-@cli.command()
+@cli.command(short_help="Start everything on this machine.")
 def up() -> None:
     """Start everything on this machine, as `make run` does; Ctrl-C stops it."""
     import runpy
@@ -81,7 +81,7 @@ def up() -> None:
     runpy.run_module("knts.local", run_name="__main__")
 
 
-@cli.command()
+@cli.command(short_help="Load files and folders.")
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--prefix", default="", help="Put this before every document's id, such as team/.")
 @click.option("--tag", "tags", multiple=True, help="A tag for every document. Repeatable.")
@@ -122,7 +122,7 @@ def load(
     _run(run(url, _key(), paths, wishes, as_json=as_json))
 
 
-@cli.command()
+@cli.command(short_help="Search the documents.")
 @click.argument("query", nargs=-1, required=True)
 @click.option("--facet", "facets", multiple=True, metavar="KEY", help="Count the hits by this key. Repeatable.")
 @click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Only hits with this value. Repeatable.")
@@ -151,7 +151,7 @@ def search(
     _run(run(url, _key(), " ".join(query), wanted, list(facets), limit, offset, as_json=as_json))
 
 
-@cli.command()
+@cli.command(short_help="Ask a question; stream the answer and its sources.")
 @click.argument("question", nargs=-1, required=True)
 @click.option("--model", help="The model that answers.")
 @click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Only from such documents. Repeatable.")
@@ -183,7 +183,7 @@ def ask(
     _run(run(url, _key(), request, as_json=as_json))
 
 
-@cli.command()
+@cli.command(short_help="Watch the events that flow.")
 @click.option("--broker", envvar="KNTS_BROKER_URL", default="http://127.0.0.1:8081/default/kn-ts", show_default=True,
               help="The Broker's address.")  # fmt: skip
 @click.option("--type", "types", multiple=True, metavar="TYPE", help="Only types that start so. Repeatable.")
@@ -201,7 +201,7 @@ def events(broker: str, types: tuple[str, ...], as_json: bool) -> None:
     _run(run(broker, types, as_json=as_json))
 
 
-@cli.command()
+@cli.command(short_help="Draw the way of one answer.")
 @click.argument("id")
 @click.option("--dir", "folder", envvar="KNTS_TRACE_DIR", help="Where spans are recorded (KNTS_HOME/traces).")
 @click.option("--all", "everything", is_flag=True, help="Show the short Redis calls too.")
@@ -222,7 +222,7 @@ def trace(id: str, folder: str | None, everything: bool, as_json: bool) -> None:
         sys.exit(error.code)
 
 
-@cli.command()
+@cli.command(short_help="Say what is ready and what waits.")
 @click.option("--broker", envvar="KNTS_BROKER_URL", default="http://127.0.0.1:8081/default/kn-ts", show_default=True,
               help="The Broker's address.")  # fmt: skip
 @_server

@@ -10,7 +10,6 @@ from knts.telemetry.measures import add, count, metrics, observe, watch
 from knts.telemetry.model import ModelCall, model_call
 from knts.telemetry.process import start, stop
 from knts.telemetry.spans import (
-    delivering,
     processing,
     publishing,
     quiet,
@@ -27,7 +26,6 @@ __all__ = [
     "correlated",
     "correlation_id",
     "count",
-    "delivering",
     "metrics",
     "model_call",
     "observe",

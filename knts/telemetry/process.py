@@ -90,6 +90,7 @@ def _providers(service: str, env: Mapping[str, str]) -> Callable[[], None]:
     registry = CollectorRegistry()
     metering = MeterProvider([] if disabled else _metric_readers(registry, env), resource, shutdown_on_exit=False)
     spans.use(tracing.get_tracer("knts"))
+    spans.publish_provider()
     measures.use(measures.Instruments(metering.get_meter("knts"), registry))
     if not disabled:
         ProcessCollector(registry=registry)

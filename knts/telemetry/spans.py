@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
@@ -31,6 +32,32 @@ def use(chosen: trace.Tracer) -> None:
 def reset() -> None:
     """Make no spans any more."""
     use(trace.NoOpTracer())
+
+
+class CurrentTracer(trace.Tracer):
+    """The tracer in use, for code that asks OpenTelemetry's API for one: it may start and stop several times."""
+
+    def start_span(self, *args: Any, **named: Any) -> trace.Span:
+        """As the tracer in use does."""
+        return tracer.start_span(*args, **named)
+
+    def start_as_current_span(self, *args: Any, **named: Any) -> Any:
+        """As the tracer in use does."""
+        return tracer.start_as_current_span(*args, **named)
+
+
+class CurrentProvider(trace.TracerProvider):
+    """Gives `CurrentTracer` to everybody; set as the process's global provider, which can be set only once."""
+
+    def get_tracer(self, *args: Any, **named: Any) -> trace.Tracer:
+        """The one tracer."""
+        return CurrentTracer()
+
+
+def publish_provider() -> None:
+    """Let OpenTelemetry's API give our tracer, unless the process has a provider of its own."""
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        trace.set_tracer_provider(CurrentProvider())
 
 
 class Marks(SpanProcessor):
@@ -100,7 +127,7 @@ def _attributes(event: Event, operation: str, operation_type: str) -> dict[str, 
     }
 
 
-# -- the three sides of an event --------------------------------------------------------------------------------------
+# -- the two sides of an event ----------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -153,35 +180,15 @@ def publishing(event: Event) -> Iterator[Event]:
             measures.count("messaging.client.sent.messages", type=event.type, outcome=sent)
 
 
-@contextlib.contextmanager
-def delivering(event: Event, trigger: str, stored: Mapping[str, str], *, attempt: int = 1) -> Iterator[trace.Span]:
-    """The Broker's span around one delivery to a Trigger's subscriber.
-
-    `stored` is what `trace_attributes()` gave when the event was accepted; without it the event's own trace goes on.
-    """
-    parent = _parent(event, stored, alone=True)
-    attributes = {
-        **_attributes(event, "deliver", "send"),
-        "messaging.destination.subscription.name": trigger,
-        "knts.attempt": attempt,
-    }
-    at_hand = trace.get_current_span(parent).get_span_context()
-    with (
-        context.correlated(event.correlation_id),
-        _span(f"deliver {trigger}", SpanKind.PRODUCER, parent, attributes, _links(event, at_hand)) as span,
-    ):
-        yield span
-
-
-def _parent(event: Event, headers: Mapping[str, str], *, alone: bool = False) -> Context | None:
-    """The context to continue: the one at hand (unless `alone`), that of `headers`, or that of the event."""
-    if not alone and trace.get_current_span().get_span_context().is_valid:
+def _parent(event: Event, headers: Mapping[str, str]) -> Context | None:
+    """The context to continue: the one at hand, that of `headers`, or that of the event."""
+    if trace.get_current_span().get_span_context().is_valid:
         return None
     for carrier in (headers, event.attributes):
         named = {name: value for name in _TRACE_HEADERS if (value := carrier.get(name))}
         if named and _span_context(named).is_valid:
             return propagate.extract(named, Context())
-    return Context() if alone else None
+    return None
 
 
 @contextlib.contextmanager
