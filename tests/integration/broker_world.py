@@ -1,4 +1,4 @@
-"""What the broker's tests share: manifests in a folder, a subscriber that answers by script, and the broker's process."""
+"""What the broker's tests share: manifests in a folder, a scripted subscriber, and the broker's process."""
 
 import asyncio
 import contextlib
@@ -29,15 +29,13 @@ def broker_manifest(name: str = "kn-ts", **spec: Any) -> dict[str, Any]:
     return {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "metadata": {"name": name}, "spec": spec}
 
 
-def trigger_manifest(
-    name: str, uri: str, *, annotations: Mapping[str, str] | None = None, **spec: Any
-) -> dict[str, Any]:
+def trigger_manifest(name: str, uri: str, *, annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
     """A Trigger of it, for PING events unless told otherwise; `filters=None` leaves filters out."""
     wanted = {"filters": [{"exact": {"type": PING}}], "delivery": FAST, **spec}
     return {
         "apiVersion": "eventing.knative.dev/v1",
         "kind": "Trigger",
-        "metadata": {"name": name, "annotations": dict(annotations or {})},
+        "metadata": {"name": name, "annotations": annotations or {}},
         "spec": {"broker": "kn-ts", "subscriber": {"uri": uri}, **{k: v for k, v in wanted.items() if v is not None}},
     }
 
@@ -48,6 +46,13 @@ def write_manifests(folder: Path, *documents: Mapping[str, Any]) -> None:
     draft = folder / "draft"
     draft.write_text(yaml.safe_dump_all([dict(document) for document in documents]))
     draft.rename(folder / "all.yaml")
+
+
+async def eventually(condition: Callable[[], bool | Awaitable[bool]], within: float = 10.0) -> None:
+    """Wait until a condition holds. Raises TimeoutError after `within` seconds."""
+    async with asyncio.timeout(within):
+        while not (held if isinstance(held := condition(), bool) else await held):  # noqa: ASYNC110 - any condition
+            await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -84,9 +89,7 @@ class ScriptedSubscriber:
 
     async def received(self, path: str, count: int, within: float = 10.0) -> list[Delivery]:
         """What came to `path`, once it is at least `count`."""
-        async with asyncio.timeout(within):
-            while len(self.at(path)) < count:
-                await asyncio.sleep(0.005)
+        await eventually(lambda: len(self.at(path)) >= count, within)
         return self.at(path)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -194,9 +197,23 @@ class BrokerProcess:
 
     async def settled(self, line: str, value: float, within: float = 10.0) -> None:
         """Wait until a line of /metrics has this value."""
-        async with asyncio.timeout(within):
-            while await self.metric(line) != value:
-                await asyncio.sleep(0.02)
+
+        async def there() -> bool:
+            return await self.metric(line) == value
+
+        await eventually(there, within)
+
+    async def ready(self) -> Any:
+        """What /readyz tells."""
+        return json.loads((await self.get("/readyz"))[1])
+
+    async def generation(self, more_than: int) -> None:
+        """Wait until manifests newer than this generation are in force."""
+
+        async def newer() -> bool:
+            return bool((await self.ready())["generation"] > more_than)
+
+        await eventually(newer)
 
 
 def depth(trigger: str, sink: str = "subscriber") -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.integration.broker_world import (
     broker,
     broker_manifest,
     depth,
+    eventually,
     ping,
     replying,
     subscriber,
@@ -40,14 +40,9 @@ class World:
 
     async def applied(self, *documents: dict[str, Any]) -> None:
         """The same, once it is in force."""
-        before = await self.ready()
+        before = (await self.broker.ready())["generation"]
         self.apply(*documents)
-        async with asyncio.timeout(5):
-            while (await self.ready())["generation"] == before["generation"]:
-                await asyncio.sleep(0.02)
-
-    async def ready(self) -> Any:
-        return json.loads((await self.broker.get("/readyz"))[1])
+        await self.broker.generation(before)
 
 
 @pytest_asyncio.fixture
@@ -241,16 +236,18 @@ async def test_a_changed_manifest_is_taken_up_and_a_broken_one_is_not(world: Wor
     await world.to.received("/first", 1)
 
     world.apply(trigger_manifest("t", f"{world.to.url}/second", filters=[{"cesql": "type = 'x'"}]))
-    async with asyncio.timeout(5):
-        while "filters[0].cesql" not in (await world.ready()).get("manifests", ""):
-            await asyncio.sleep(0.05)
+
+    async def refused() -> bool:
+        return "filters[0].cesql" in (await world.broker.ready()).get("manifests", "")
+
+    await eventually(refused)
     await world.broker.post(ping(2))
     await world.to.received("/first", 2)
 
     await world.applied(trigger_manifest("t", f"{world.to.url}/second"), trigger_manifest("new", f"{world.to.url}/new"))
     await world.broker.post(ping(3))
     await world.to.received("/second", 1)
-    assert "manifests" not in await world.ready()
+    assert "manifests" not in await world.broker.ready()
 
 
 async def test_a_replay_goes_to_one_trigger_as_it_was_before_it_died(world: World) -> None:
