@@ -80,13 +80,15 @@ def _ready(
 ) -> None:
     say(welcome(made, time.monotonic() - began))
     if "ingress" in made.functions and has_broker() and not home.done(FIRST_DOCUMENTS):
+        say("  loading kn-ts' own documentation as first documents")
         threading.Thread(target=_load, args=(made, settings, home, say), daemon=True).start()
     on_ready(made)
 
 
 def _load(made: Plan, settings: LocalSettings, home: Home, say: Say) -> None:
     """Runs beside the watch, so that a function that ends meanwhile is started again."""
-    if first_documents.load(made.page, ROOT, settings.documents.split(","), say):
+    key = made.env.get("KNTS_API_KEY", "")
+    if first_documents.load_first(made.page, key, ROOT, settings.documents.split(","), say):
         home.note_done(FIRST_DOCUMENTS)
 
 

@@ -1,0 +1,89 @@
+"""`python -m knts.local.check`: the part of `make check` that looks at schemas, manifests and other YAML."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import yaml
+
+from knts.devbroker.fields import ManifestError
+from knts.devbroker.loading import Manifests
+from knts.local.settings import ROOT
+
+COMPOSE = ("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml")
+OPENAPI = ("openapi-spec-validator", "schemas/openapi.yaml")
+SKIPPED = {".venv", ".knts", ".git", "node_modules"}
+
+
+def main() -> int:
+    """Run every check, print each fault on its line; 1 when there are any."""
+    found = [fault for check in CHECKS for fault in check(ROOT)]
+    for fault in found:
+        print(fault)
+    print(f"schemas and manifests: {len(CHECKS)} checks, {len(found)} faults")
+    return int(bool(found))
+
+
+def yaml_files(root: Path) -> Iterator[str]:
+    """YAML that does not parse."""
+    for path in sorted([*root.rglob("*.yaml"), *root.rglob("*.yml")]):
+        if SKIPPED.isdisjoint(path.relative_to(root).parts):
+            try:
+                list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+            except yaml.YAMLError as error:
+                yield f"{path.relative_to(root)}: {error}"
+
+
+def event_schemas(root: Path) -> Iterator[str]:
+    """Event schemas that are no JSON Schemas, lack their example, or whose example they refuse."""
+    for path in sorted((root / "schemas" / "events").glob("*.json")):
+        example = root / "schemas" / "examples" / path.name
+        try:
+            validator = jsonschema_rs.validator_for(json.loads(path.read_text(encoding="utf-8")))
+            validator.validate(_data(json.loads(example.read_text(encoding="utf-8"))))
+        except (ValueError, OSError, jsonschema_rs.ValidationError) as error:
+            yield f"{path.relative_to(root)}: {str(error).splitlines()[0]}"
+
+
+def _data(example: Any) -> Any:
+    return example["data"] if isinstance(example, dict) and "specversion" in example else example
+
+
+def manifests(root: Path) -> Iterator[str]:
+    """Broker and Triggers that the development broker would refuse."""
+    services = {
+        path.parent.name.replace("_", "-"): "http://127.0.0.1:1" for path in root.glob("functions/*/__init__.py")
+    }
+    try:
+        Manifests(root / "eventing" / "base", services).load()
+    except ManifestError as error:
+        yield f"eventing/base: {error}"
+
+
+def by_tool(command: tuple[str, ...]) -> Callable[[Path], Iterator[str]]:
+    """A check by an installed tool, which has failed when its status is not 0."""
+
+    def check(root: Path) -> Iterator[str]:
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / command[0]), *command[1:]], cwd=root, capture_output=True, text=True
+        )
+        if done.returncode:
+            yield f"{' '.join(command)}:\n{done.stdout}{done.stderr}"
+
+    return check
+
+
+CHECKS: tuple[Callable[[Path], Iterator[str]], ...] = (
+    yaml_files,
+    event_schemas,
+    manifests,
+    by_tool(COMPOSE),
+    by_tool(OPENAPI),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())
