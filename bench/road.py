@@ -18,10 +18,10 @@ from bench.measure import Sample, closed_loop, machine, table
 
 SEED = 20260131
 DOCUMENTS = 1000
-WORDS = (
-    "river stone harbour winter ledger signal copper meadow anchor lantern bridge orchard summit canyon velvet "
-    "engine station captain market garden window thunder silver forest island letter season mirror travel hollow"
-).split()  # noqa: SIM905 - reads as words
+WORDS = """
+river stone harbour winter ledger signal copper meadow anchor lantern bridge orchard summit canyon velvet
+engine station captain market garden window thunder silver forest island letter season mirror travel hollow
+""".split()
 Row = tuple[object, ...]
 
 
