@@ -1,0 +1,103 @@
+"""The story of the search function: somebody searches, or asks a question that needs passages."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from functions.search import passages
+from functions.search.query import parse, question
+from functions.search.result import body
+from functions.search.retrieval import Index, Versions, Wanted, find
+from knts import channel, events
+from knts.events import Event
+from knts.index import meta_value
+from knts.lookup import Filters, Scope
+
+SOURCE = "/knts/search"
+
+
+class Frames(Protocol):
+    """The correlation channel, as `knts.clients.channel.Channel` writes it."""
+
+    async def append(
+        self, correlation_id: str, frame_type: str, data: dict[str, Any], /, *, once: bool = True, **fields: str | float
+    ) -> str: ...
+
+    async def ask(self, correlation_id: str) -> dict[str, str] | None: ...
+
+    async def frames(self, stream_key: str, after: str = "0", count: int = 1000) -> list[channel.Frame]: ...
+
+
+class Records(Versions, Protocol):
+    """The documents' records, as `knts.clients.records.Records` keeps them."""
+
+    async def token(self, tenant: str) -> str: ...
+
+
+async def search(event: Event, *, index: Index, records: Records, frames: Frames) -> None:
+    """Write the result down the channel of the one who waits. Nothing follows for the Broker."""
+    began = time.perf_counter()
+    data = event.payload
+    wanted = Wanted(data.get("offset", 0), data.get("limit", 10), tuple(data.get("facets", ())))
+    page = await find(index, records, scope_of(event), parse(data["query"]), wanted)
+    await frames.append(event.correlation_id, channel.RESULT, body(data["query"], page, wanted, _ms_since(began)))
+
+
+async def find_passages(event: Event, *, index: Index, records: Records, frames: Frames) -> Event | None:
+    """Find what an answer can be written from, show it to the one who asked, and hand it on.
+
+    The index token is read first: an answer stored under it can't be older than what was searched. None when the ask
+    has ended or expired. A delivery that comes again hands on what the one who asked was shown.
+    """
+    began = time.perf_counter()
+    data = event.payload
+    token = await records.token(event.tenant)
+    page = await find(
+        index, records, scope_of(event), question(data["question"]), Wanted(limit=passages.CANDIDATES), loosely=True
+    )
+    chosen = passages.choose(page.hits, data.get("max_passages", passages.DEFAULT))
+    found = {"passages": [passages.passage(each) for each in chosen]}
+    took = round(_ms_since(began), 1)
+    outcome = await frames.append(
+        event.correlation_id,
+        channel.PASSAGES,
+        found,
+        search_ms=took,
+        searched_at=round(time.time() * 1000),
+        index_token=token,
+    )
+    if outcome == "again":
+        return await _handed_on_before(event, frames)
+    return _reply(event, found["passages"], token, took) if outcome == "written" else None
+
+
+async def _handed_on_before(event: Event, frames: Frames) -> Event | None:
+    ask = await frames.ask(event.correlation_id)
+    written = await frames.frames(channel.frames_key(event.correlation_id))
+    shown = next((frame for frame in written if frame.type == channel.PASSAGES), None)
+    if ask is None or shown is None:
+        return None
+    return _reply(event, shown.data["passages"], ask["index_token"], float(ask["search_ms"]))
+
+
+def _reply(event: Event, found: list[dict[str, Any]], token: str, took: float) -> Event:
+    data = {"request": event.payload, "passages": found, "index_token": token, "search_ms": took}
+    return events.reply_to(event, events.PASSAGES_FOUND, SOURCE, data, subject=event.correlation_id)
+
+
+def scope_of(event: Event) -> Scope:
+    """What the asker may read, and the filters he set."""
+    data = event.payload
+    return Scope(event.tenant, tuple(data["groups"]), filters_of(data.get("filters", {})))
+
+
+def filters_of(given: Mapping[str, Any]) -> Filters:
+    """Filters as the request holds them: a value, or a list of which one must be there."""
+    return {
+        key: tuple(meta_value(value) for value in (values if isinstance(values, list) else [values]))
+        for key, values in given.items()
+    }
+
+
+def _ms_since(began: float) -> float:
+    return (time.perf_counter() - began) * 1000

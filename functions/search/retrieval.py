@@ -1,0 +1,178 @@
+"""The story of finding passages: look up, mend the spelling, look up again, fetch the most promising ones, rank them.
+
+Everything goes through the scope. Where embeddings come to help (a later issue), they are one more list of ids for
+`most_promising` and one more score for `rank`; nothing else knows how candidates were found.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
+
+from functions.search.facets import Facets, counted, shortened
+from functions.search.query import Query, Term
+from functions.search.ranking import Ranked, most_promising, rank, rarity
+from functions.search.spelling import meant
+from knts.lookup import Chunk, Found, Lookup, Scope
+
+T = TypeVar("T")
+
+WINDOW = 200  # passages that are ranked together; later pages of a plain query are ranked window by window
+SLACK = 20  # passages beyond the page that are checked at once, in case some are no longer current
+
+
+class Index(Protocol):
+    """The passages, as `knts.clients.typesense_search.ChunkSearch` looks them up."""
+
+    async def look_up(self, scope: Scope, lookups: Sequence[Lookup]) -> list[Found]: ...
+
+    async def chunks(self, scope: Scope, ids: Sequence[str]) -> list[Chunk]: ...
+
+
+class Versions(Protocol):
+    """Which version of each document may be shown, as `knts.clients.records.Records` knows it."""
+
+    async def current(self, tenant: str, ids: Iterable[str]) -> dict[str, int]: ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The part of the result that is asked for, and the facets to count."""
+
+    offset: int = 0
+    limit: int = 10
+    facets: tuple[str, ...] = ()
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.limit
+
+    @property
+    def windows(self) -> range:
+        """The numbers, from 1, of the windows that hold the page."""
+        return range(self.offset // WINDOW + 1, (self.end - 1) // WINDOW + 2)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Ranked passages, the first of them the one after `before` others, out of `found`; and what the query became."""
+
+    query: Query
+    found: int = 0
+    before: int = 0
+    hits: Sequence[Ranked] = ()
+    facets: Facets = field(default_factory=dict)
+    spelling: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class View:
+    """What a look at the index showed: how rare each term is, and what each lookup found."""
+
+    query: Query
+    weights: Mapping[Term, float]
+    found: Mapping[Lookup, Found]
+
+    def of(self, term: Term) -> Found:
+        return self.found[term.lookup(self.query.phrases)]
+
+    def window(self, number: int, facets: tuple[str, ...]) -> Found:
+        return self.found[_window(self.query, number, facets)]
+
+    @property
+    def together(self) -> Found:
+        return self.found[self.query.together(WINDOW)]
+
+    @property
+    def unknown(self) -> list[Term]:
+        return [term for term in self.weights if not self.of(term).total]
+
+
+async def find(
+    index: Index, versions: Versions, scope: Scope, query: Query, wanted: Wanted, *, loosely: bool = False
+) -> Page:
+    """The passages that answer the query best, current ones only. `loosely`: also those that hold a part of it.
+
+    Raises Temporary when the index or the records are not available.
+    """
+    if query.form == "nothing":
+        return Page(query, facets=dict.fromkeys(wanted.facets, ()))
+    view = await _look(index, scope, query, wanted)
+    if spelling := await _spelling(index, scope, view):
+        view = await _look(index, scope, query.respelt(spelling), wanted)
+    held = view.window(1, wanted.facets).total
+    whole = query.form == "browse" or (query.form == "plain" and held > 0 and not loosely)
+    page = await (_whole if whole else _partial)(index, scope, view, wanted)
+    return await _current(versions, scope, replace(page, spelling=spelling), wanted)
+
+
+async def _look(index: Index, scope: Scope, query: Query, wanted: Wanted) -> View:
+    """One round trip: how many passages there are, those that hold everything, and those of each term."""
+    terms = query.terms
+    windows = [_window(query, number, wanted.facets) for number in {1, *wanted.windows}]
+    by_term = {term: term.lookup(query.phrases) for term in terms}
+    lookups = list(dict.fromkeys([Lookup(), query.together(WINDOW), *windows, *by_term.values()]))
+    found = dict(zip(lookups, await index.look_up(scope, lookups), strict=True))
+    total = found[Lookup()].total
+    return View(query, {term: rarity(found[each].total, total) for term, each in by_term.items()}, found)
+
+
+def _window(query: Query, number: int, facets: tuple[str, ...]) -> Lookup:
+    return query.whole(number, WINDOW, facets if number == 1 else ())
+
+
+async def _spelling(index: Index, scope: Scope, view: View) -> dict[str, str]:
+    """Words of the documents in the place of words that no document has. What is quoted is meant as it stands."""
+    tried = {term: lookup for term in view.unknown if (lookup := term.misspelt())}
+    if not tried or view.query.phrases:
+        return {}
+    found = await index.look_up(scope, list(tried.values()))
+    chunks = await index.chunks(scope, _union(each.ids for each in found))
+    texts = {chunk.id: f"{chunk.words} {chunk.title_words} {chunk.section_words}" for chunk in chunks}
+    like = {term.form: meant(term, _those(texts, each.ids)) for term, each in zip(tried, found, strict=True)}
+    return {form: word for form, word in like.items() if word}
+
+
+async def _whole(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page:
+    """The passages that hold everything: each window of them ranked by itself, so that pages never overlap."""
+    windows = [view.window(number, wanted.facets) for number in wanted.windows]
+    chunks = {chunk.id: chunk for chunk in await index.chunks(scope, _union(window.ids for window in windows))}
+    hits = [each for window in windows for each in rank(view.query, view.weights, _those(chunks, window.ids))]
+    first = view.window(1, wanted.facets)
+    return Page(view.query, first.total, (wanted.windows[0] - 1) * WINDOW, hits, shortened(first.facets))
+
+
+async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page:
+    """The most promising passages that hold some of the words; they are all there is to page through."""
+    everything = sum(view.weights.values())
+    lists = [(weight, view.of(term).ids) for term, weight in view.weights.items()]
+    lists += [(everything, found.ids) for found in (view.together, view.window(1, wanted.facets))]
+    chunks = await index.chunks(scope, most_promising(lists, WINDOW))
+    hits = [each for each in rank(view.query, view.weights, chunks) if each.score > 0]
+    return Page(view.query, len(hits), 0, hits, counted(wanted.facets, (each.chunk for each in hits)))
+
+
+async def _current(versions: Versions, scope: Scope, page: Page, wanted: Wanted) -> Page:
+    """The part asked for, without passages of versions that were replaced or removed meanwhile."""
+    start, end = wanted.offset - page.before, wanted.end - page.before
+    hits = await _shown(versions, scope, page.hits[: end + SLACK])
+    dropped = len(page.hits[: end + SLACK]) - len(hits)
+    if len(hits) < end:
+        more = await _shown(versions, scope, page.hits[end + SLACK :])
+        dropped += len(page.hits[end + SLACK :]) - len(more)
+        hits += more
+    return replace(page, found=page.found - dropped, hits=hits[start:end])
+
+
+async def _shown(versions: Versions, scope: Scope, hits: Sequence[Ranked]) -> list[Ranked]:
+    if not hits:
+        return []
+    current = await versions.current(scope.tenant, {each.chunk.document_id: None for each in hits})
+    return [each for each in hits if current.get(each.chunk.document_id) == each.chunk.version]
+
+
+def _union(lists: Iterable[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(each for ids in lists for each in ids))
+
+
+def _those(by_id: Mapping[str, T], ids: Iterable[str]) -> list[T]:
+    return [by_id[each] for each in ids if each in by_id]

@@ -1,0 +1,185 @@
+"""Looking up passages in Typesense: the only code that phrases searches, and every one carries the asker's scope.
+
+A search's outcome must not depend on documents that the asker may not read. Typesense keeps one dictionary of words for
+the whole collection and takes spelling and prefix candidates from it by how frequent they are overall, so a few rules
+hold here (read from the source of 0.24, and tested):
+- `max_candidates` is beyond any dictionary, so that candidates are never cut short;
+- typos are only asked for with a single word, where the candidates are the words within the scope;
+- words are never dropped, split or joined (`drop_tokens_threshold` 0, `split_join_tokens` off);
+- neither the engine's scores nor its markers are shown; facet values are ordered here.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from knts.clients.typesense import Missing, Typesense, failure
+from knts.errors import Temporary
+from knts.index import filter_by, meta_field, meta_key, scope_filter
+from knts.lookup import MOST_LOOKUPS, MOST_PER_PAGE, Chunk, Found, Lookup, Scope
+
+log = logging.getLogger(__name__)
+
+SEARCHED = "words,title_words,section_words"
+PLAIN_FACETS = ("tags", "lang")  # fields of their own; every other facet is a metadata key
+MOST_VALUES = 1000  # of a facet that are asked for
+_STORED = ["id", "document_id", "version", "chunk", "title", "section", "text", "start", "end", "url", "tags", "lang"]
+_ALWAYS: dict[str, Any] = {
+    "query_by": SEARCHED,
+    "drop_tokens_threshold": 0,
+    "split_join_tokens": "off",
+    "max_candidates": 1_000_000,
+    "typo_tokens_threshold": 1_000_000,
+    "min_len_1typo": 1,
+    "min_len_2typo": 1,
+    "highlight_fields": "none",
+    "highlight_full_fields": "none",
+    "enable_overrides": False,
+    "search_cutoff_ms": 5000,
+}
+
+
+class ChunkSearch:
+    """The passages of one collection, seen through scopes. Calls raise Temporary when Typesense is not available."""
+
+    def __init__(self, typesense: Typesense) -> None:
+        self.typesense = typesense
+
+    async def look_up(self, scope: Scope, lookups: Sequence[Lookup]) -> list[Found]:
+        """What each lookup finds within the scope and its filters, all of them in one round trip.
+
+        Facets on a key that no document has are empty. Before anything was indexed, everything is.
+        """
+        if len(lookups) > MOST_LOOKUPS:
+            raise ValueError(f"at most {MOST_LOOKUPS} lookups in one call")
+        within = _within(scope)
+        results = await self._multi_search([_search(lookup, within) for lookup in lookups])
+        return [_found(lookup, result) for lookup, result in zip(lookups, results, strict=True)]
+
+    async def chunks(self, scope: Scope, ids: Sequence[str]) -> list[Chunk]:
+        """The passages of these ids that lie within the scope, in the order of the ids."""
+        within = _within(scope)
+        pages = [ids[start : start + MOST_PER_PAGE] for start in range(0, len(ids), MOST_PER_PAGE)]
+        results = await self._multi_search([_by_id(page, within) for page in pages]) if pages else []
+        found = [_chunk(hit["document"]) for result in results for hit in result["hits"]]
+        places = {chunk_id: place for place, chunk_id in enumerate(ids)}
+        return sorted(found, key=lambda chunk: places[chunk.id])
+
+    async def _multi_search(self, searches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        results = await self._once(searches)
+        again = {at: _without(searches[at], result) for at, result in enumerate(results) if _unknown_facets(result)}
+        if again:
+            mended = await self._multi_search(list(again.values()))
+            results = list(results)
+            for at, result in zip(again, mended, strict=True):
+                results[at] = result
+        return [_checked(result) for result in results]
+
+    async def _once(self, searches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        collection = self.typesense.server.collection
+        body = {"searches": [{"collection": collection, **_ALWAYS, **search} for search in searches]}
+        reply = await self.typesense.request("POST", "/multi_search", json=body)
+        results: list[dict[str, Any]] = reply["results"]
+        return results
+
+
+def _within(scope: Scope) -> str:
+    filters = filter_by(scope.filters)
+    return scope_filter(scope.tenant, scope.groups) + (f" && {filters}" if filters else "")
+
+
+def _search(lookup: Lookup, within: str) -> dict[str, Any]:
+    quoted = [f'"{" ".join(phrase)}"' for phrase in lookup.phrases]
+    return {
+        "q": " ".join([*quoted, *lookup.words]) or "*",
+        "filter_by": within,
+        "prefix": str(lookup.prefix).lower(),
+        "num_typos": lookup.typos,
+        "per_page": lookup.size,
+        "page": lookup.page,
+        "include_fields": "id",
+        **({"facet_by": ",".join(map(facet_field, lookup.facets))} if lookup.facets else {}),
+        **({"max_facet_values": MOST_VALUES} if lookup.facets else {}),
+    }
+
+
+def _by_id(ids: Iterable[str], within: str) -> dict[str, Any]:
+    return {
+        "q": "*",
+        "filter_by": f"{within} && id:[{','.join(ids)}]",
+        "per_page": MOST_PER_PAGE,
+        "exclude_fields": "content,lead,tail,readers,filters,document,tenant",
+    }
+
+
+def facet_field(key: str) -> str:
+    """The field that holds the values of a facet's key."""
+    return key if key in PLAIN_FACETS else meta_field(key)
+
+
+def _found(lookup: Lookup, result: Mapping[str, Any]) -> Found:
+    counted = {facet["field_name"]: facet["counts"] for facet in result.get("facet_counts", ())}
+    return Found(
+        result["found"],
+        tuple(hit["document"]["id"] for hit in result["hits"]),
+        {key: _values(counted.get(facet_field(key), ())) for key in lookup.facets},
+    )
+
+
+def _values(counts: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(((each["value"], each["count"]) for each in counts), key=lambda each: (-each[1], each[0])))
+
+
+def _chunk(document: Mapping[str, Any]) -> Chunk:
+    metadata = {meta_key(name): tuple(values) for name, values in document.items() if name.startswith("meta_")}
+    lang = (document["lang"],) if document.get("lang") else ()
+    return Chunk(
+        id=document["id"],
+        document_id=document["document_id"],
+        version=document["version"],
+        number=document["chunk"],
+        title=document.get("title", ""),
+        section=document.get("section", ""),
+        text=document["text"],
+        start=document["start"],
+        end=document["end"],
+        url=document.get("url"),
+        words=document["words"],
+        title_words=document["title_words"],
+        section_words=document["section_words"],
+        values={**metadata, "tags": tuple(document.get("tags", ())), "lang": lang},
+        metadata=metadata,
+    )
+
+
+# -- failures of single searches --------------------------------------------------------------------------------------
+
+_NO_FACET = "Could not find a facet field named `"
+_EMPTY: dict[str, Any] = {"found": 0, "hits": [], "facet_counts": []}
+
+
+def _unknown_facets(result: Mapping[str, Any]) -> bool:
+    return str(result.get("error", "")).startswith(_NO_FACET)
+
+
+def _without(search: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """The search without the facet that it was refused for."""
+    unknown = result["error"].removeprefix(_NO_FACET).partition("`")[0]
+    fields = search["facet_by"].split(",")
+    if unknown not in fields:
+        raise Temporary(f"Typesense refuses a facet that was not asked for: {unknown[:80]}")
+    rest = [field for field in fields if field != unknown]
+    kept = {name: value for name, value in search.items() if name != "facet_by"}
+    return {**kept, "facet_by": ",".join(rest)} if rest else kept
+
+
+def _checked(result: dict[str, Any]) -> dict[str, Any]:
+    if result.get("search_cutoff"):
+        raise Temporary("Typesense did not finish a search in time", retry_after=1)
+    if "error" not in result:
+        return result
+    error = failure(int(result.get("code", 500)), str(result["error"]).encode())
+    if isinstance(error, Missing):
+        log.info("nothing is indexed yet: %s", error.detail)
+        return _EMPTY
+    raise error

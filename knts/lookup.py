@@ -1,0 +1,81 @@
+"""What is asked of the index of passages and what comes back: words shared by the search function and its client.
+
+A lookup is built so that its outcome depends on the asker's own passages alone. Typesense chooses spelling and prefix
+candidates from the words of everybody's documents; only questions whose outcome that can't change are asked of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST_PER_PAGE = 250  # Typesense's own limit
+MOST_LOOKUPS = 50  # in one call, likewise
+
+Filters = Mapping[str, tuple[str, ...]]  # by key; one of the values must be there
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the asker may read (a tenant's passages that are open or shared with one of his groups), and his filters."""
+
+    tenant: str
+    groups: tuple[str, ...] = ()
+    filters: Filters = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Passages that hold all of `words` (folded forms, in title, section or text) and all of `phrases`.
+
+    Without words and phrases: every passage. `prefix`: the last word may go on. `typos`: how many letters may differ;
+    for a single word alone. `size` ids come back from page `page`, and the counts of the values of `facets`.
+    """
+
+    words: tuple[str, ...] = ()
+    phrases: tuple[tuple[str, ...], ...] = ()
+    prefix: bool = False
+    typos: int = 0
+    size: int = 0
+    page: int = 1
+    facets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.typos and (len(self.words) != 1 or self.phrases):
+            raise ValueError("only a single word is looked up with typos")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The number of passages that match, the ids of one page of them, and the facets' values with their counts."""
+
+    total: int = 0
+    ids: tuple[str, ...] = ()
+    facets: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A passage as the index holds it: `text` is the document's `text[start:end]` in code points.
+
+    `words`, `title_words` and `section_words` are folded forms parted by spaces; `values` are facet values by key.
+    """
+
+    id: str
+    document_id: str
+    version: int
+    number: int
+    title: str
+    section: str
+    text: str
+    start: int
+    end: int
+    url: str | None = None
+    words: str = ""
+    title_words: str = ""
+    section_words: str = ""
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self.values.get("tags", ())
