@@ -34,15 +34,13 @@ class ServerSpans:
         context.function.set(self.function)  # a request runs in a task of its own, so nothing needs to be undone
         request = Request(scope)
         measures.add("http.server.active_requests", 1)
-        with spans.tracer.start_as_current_span(
-            request.method, request.parent, SpanKind.SERVER, request.attributes(), record_exception=False
-        ) as span:
+        with spans.around(request.method, SpanKind.SERVER, request.parent, request.attributes()) as span:
             if request.correlation:
                 context.correlate(request.correlation)
             try:
                 await self.app(scope, receive, request.noting(send))
-            except BaseException as error:
-                spans.failed(span, error)
+            except Exception:
+                request.status = request.status or 500  # what the server outside of us answers then
                 raise
             finally:
                 request.finish(span)

@@ -154,7 +154,7 @@ def processing(event: Event, headers: Mapping[str, str]) -> Iterator[Work]:
     attributes = _attributes(event, "process", "process")
     with (
         context.correlated(event.correlation_id),
-        _span(f"process {event.type}", SpanKind.CONSUMER, parent, attributes, _links(event, at_hand)) as span,
+        around(f"process {event.type}", SpanKind.CONSUMER, parent, attributes, _links(event, at_hand)) as span,
     ):
         work, started = Work(span), time.perf_counter()
         try:
@@ -171,7 +171,7 @@ def processing(event: Event, headers: Mapping[str, str]) -> Iterator[Work]:
 @contextlib.contextmanager
 def publishing(event: Event) -> Iterator[Event]:
     """The producer span around handing an event to the Broker; gives the event with its trace start set."""
-    with _span(f"send {event.type}", SpanKind.PRODUCER, None, _attributes(event, "send", "send")):
+    with around(f"send {event.type}", SpanKind.PRODUCER, None, _attributes(event, "send", "send")):
         sent = "failed"
         try:
             yield traced(event)
@@ -194,14 +194,14 @@ def _parent(event: Event, headers: Mapping[str, str]) -> Context | None:
 @contextlib.contextmanager
 def span(name: str, **attributes: str | int | float | bool) -> Iterator[trace.Span]:
     """A span of our own around a step that takes time and that no instrumentation shows."""
-    with _span(name, SpanKind.INTERNAL, None, attributes) as current:
+    with around(name, SpanKind.INTERNAL, None, attributes) as current:
         yield current
 
 
 @contextlib.contextmanager
 def client(name: str, attributes: Mapping[str, str | int | float]) -> Iterator[trace.Span]:
     """A span around a call to something outside."""
-    with _span(name, SpanKind.CLIENT, None, attributes) as current:
+    with around(name, SpanKind.CLIENT, None, attributes) as current:
         yield current
 
 
@@ -213,9 +213,10 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _span(
+def around(
     name: str, kind: SpanKind, parent: Context | None, attributes: Attributes, links: list[Link] | None = None
 ) -> Iterator[trace.Span]:
+    """A span around a block, marked as failed by what is raised, without the stack trace and what it may hold."""
     with tracer.start_as_current_span(
         name, parent, kind, attributes, links, record_exception=False, set_status_on_exception=False
     ) as current:
