@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import re
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,18 +15,43 @@ from knts.errors import KntsError, NotFound
 LOCAL = Principal("local", (), "local")
 
 SPEECHES = [
-    ("Hamlet", "Act 3", "Hamlet", "To be, or not to be, that is the question:\nWhether ’tis nobler in the mind to suffer"),
-    ("Hamlet", "Act 3", "Hamlet", "The slings and arrows of outrageous fortune, or to take arms against a sea of troubles"),
+    (
+        "Hamlet",
+        "Act 3",
+        "Hamlet",
+        "To be, or not to be, that is the question:\nWhether ’tis nobler to suffer",
+    ),
+    (
+        "Hamlet",
+        "Act 3",
+        "Hamlet",
+        "The slings and arrows of outrageous fortune, or to take arms against troubles",
+    ),
     ("Hamlet", "Act 1", "Marcellus", "Something is rotten in the state of Denmark."),
     ("Hamlet", "Act 1", "Polonius", "Neither a borrower nor a lender be; for loan oft loses both itself and friend."),
     ("Macbeth", "Act 5", "Macbeth", "Tomorrow, and tomorrow, and tomorrow, creeps in this petty pace from day to day"),
     ("Macbeth", "Act 1", "First Witch", "When shall we three meet again? In thunder, lightning, or in rain?"),
     ("Macbeth", "Act 2", "Macbeth", "Is this a dagger which I see before me, the handle toward my hand?"),
-    ("Romeo and Juliet", "Act 2", "Juliet", "O Romeo, Romeo! Wherefore art thou Romeo? Deny thy father and refuse thy name"),
+    (
+        "Romeo and Juliet",
+        "Act 2",
+        "Juliet",
+        "O Romeo, Romeo! Wherefore art thou Romeo? Deny thy father",
+    ),
     ("As You Like It", "Act 2", "Jaques", "All the world’s a stage, and all the men and women merely players"),
-    ("Henry V", "Act 4", "Henry V", "We few, we happy few, we band of brothers; for he to-day that sheds his blood with me"),
+    (
+        "Henry V",
+        "Act 4",
+        "Henry V",
+        "We few, we happy few, we band of brothers; for he that sheds his blood with me",
+    ),
     ("Richard III", "Act 5", "Richard III", "A horse! a horse! my kingdom for a horse! 🐎 <b>not markup</b> & so on"),
-    ("The Tempest", "Act 4", "Prospero", "We are such stuff as dreams are made on, and our little life is rounded with a sleep."),
+    (
+        "The Tempest",
+        "Act 4",
+        "Prospero",
+        "We are such stuff as dreams are made on; our little life is rounded with a sleep.",
+    ),
 ]
 
 
@@ -82,7 +107,7 @@ class Asked:
 
 
 class ScriptedIngress:
-    """What the page asks of ingress, from memory. `searches` are the queries it got; `failure` is raised by the next."""
+    """What the page asks of ingress, from memory. `searches` are the queries it got, `failure` what they raise."""
 
     def __init__(self, documents: Sequence[dict[str, Any]] | None = None) -> None:
         self.documents = list(corpus() if documents is None else documents)
@@ -136,7 +161,7 @@ class ScriptedIngress:
 
     async def follow(
         self, who: Principal, ask_id: str, after: Position, *, heartbeat: float | None = None
-    ) -> AsyncIterator[tuple[str, str, dict[str, Any]]]:
+    ) -> AsyncGenerator[tuple[str, str, dict[str, Any]], None]:
         self.connections.append(after)
         asked, reached = self._asked(who, ask_id), int(after.ask)
         while True:
@@ -148,7 +173,8 @@ class ScriptedIngress:
                     return
             yield "", "", {}
             async with asked.grown:
-                await asked.grown.wait_for(lambda: reached < len(asked.frames))
+                while reached == len(asked.frames):
+                    await asked.grown.wait()
 
     async def answer(self, who: Principal, ask_id: str) -> dict[str, Any] | None:
         return self._asked(who, ask_id).final
@@ -176,7 +202,7 @@ def _count(values: list[Any]) -> list[dict[str, Any]]:
 async def tell(ingress: ScriptedIngress, ask_id: str, *, pause: float = 0.0) -> dict[str, Any]:
     """Play a whole answer with two citations, `pause` seconds between its tokens; the final object."""
     first, second = ingress.documents[0], ingress.documents[1]
-    answer = "Hamlet asks whether to be or not to be. 🎭 He weighs suffering the slings and arrows of fortune <against> arms."
+    answer = "Hamlet asks whether to be or not to be. 🎭 He weighs the slings and arrows of fortune <against> arms."
     await ingress.say(ask_id, "passages", {"passages": [passage(first), passage(second)]})
     await ingress.say(ask_id, "joined", {"flight": "f"})
     for token in re.findall(r"\s*\S+", answer):

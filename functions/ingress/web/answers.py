@@ -112,7 +112,7 @@ def _around(citation: Mapping[str, Any], passages: Sequence[Mapping[str, Any]]) 
 
 def _reason(final: Mapping[str, Any]) -> str:
     problem = final.get("problem") or {}
-    return final.get("reason") or problem.get("detail") or problem.get("title") or ""
+    return problem.get("detail") or final.get("reason") or problem.get("title") or ""
 
 
 def announcement(answer: Answer) -> str:

@@ -4,13 +4,13 @@ Everything works as plain links and forms; with htmx the same addresses, as frag
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Protocol
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from functions.ingress.access import Principal
@@ -37,7 +37,7 @@ class Ingress(Protocol):
 
     def follow(
         self, who: Principal, ask_id: str, after: Position, *, heartbeat: float | None = None
-    ) -> AsyncIterator[tuple[str, str, dict[str, Any]]]: ...
+    ) -> stream.Frames: ...
 
     async def answer(self, who: Principal, ask_id: str) -> dict[str, Any] | None: ...
 
@@ -84,19 +84,20 @@ class Page:
         who, here = self.principal_of(request), address.parse(address.pairs(request.url.query))
         shown = await self._answer_there(who, here)
         results = await finding.find(self.ingress, who, here, self.keys)
-        return self.templates.response("page.html", request, address=here, results=results, **shown)
+        return self.templates.response("page.html", request, results=results, **shown)
 
     async def _answer_there(self, who: Principal, here: Address) -> dict[str, Any]:
         """Which part of the page shows the address's answer, with what it needs."""
         if not here.answer:
-            return {"answer_template": "_no_answer.html", "running": False}
+            return {"address": here, "answer_template": "_no_answer.html", "running": False}
         try:
             final = await self.ingress.answer(who, here.answer)
         except (Gone, NotFound) as error:
             final = {**stream.ended(error), "question": here.query}
         if final is None:
-            return running(here, here.query) | {"answer_template": "_running.html", "running": True}
-        return {"answer_template": "_final.html", "running": False, "answer": answers.answer(final), "announce": ""}
+            return {**running(here, here.query), "answer_template": "_running.html", "running": True}
+        shown = {"answer": answers.answer(final), "announce": "", "address": here}
+        return {**shown, "answer_template": "_final.html", "running": False}
 
     @guarded
     async def results(self, request: Request) -> Response:
@@ -143,7 +144,7 @@ class Page:
             reading=lambda sources: self.templates.fragment("_reading.html", request, sources=sources),
         )
         body = stream.events(frames, fragments, from_start=after == Position())
-        return StreamingResponse(body, media_type="text/event-stream", headers=dict(headers.PAGE))
+        return stream.EventStream(body, headers.PAGE)
 
     @guarded
     async def cancel(self, request: Request) -> Response:

@@ -5,9 +5,9 @@ import re
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from functions.ingress.access import COOKIE
 from functions.ingress.web import headers
 
-COOKIE = "knts_key"
 _LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*\Z")  # a path of ours: not //host, no backslash, no blank or control
 
 

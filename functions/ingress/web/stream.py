@@ -5,11 +5,15 @@ between them repeats the frame, and all but a `delta` may be repeated. A connect
 first clears what an earlier one wrote.
 """
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 from markupsafe import Markup, escape
+from starlette.responses import StreamingResponse
+from starlette.types import Message, Send
 
 from functions.ingress.web import answers
 from functions.ingress.web.answers import Source
@@ -22,6 +26,7 @@ log = logging.getLogger(__name__)
 Frames = AsyncIterator[tuple[str, str, dict[str, Any]]]
 Fragment = tuple[str, Markup]  # the event's name, as the templates' sse-swap attributes have it, and its HTML
 RETRY_MS = 1000  # how soon the browser connects again
+PATIENCE = 60.0  # seconds until a browser that takes nothing is given up
 CLEAR = ("reset", Markup("<!-- -->"))  # an event without data is not dispatched
 
 
@@ -90,7 +95,7 @@ def encoded(fragments: Iterable[Fragment], event_id: str) -> bytes:
     )
 
 
-async def events(frames: Frames, fragments: Fragments, *, from_start: bool) -> AsyncIterator[bytes]:
+async def events(frames: Frames, fragments: Fragments, *, from_start: bool) -> AsyncGenerator[bytes, None]:
     """The body of the event stream; it ends with the answer's `final` fragment.
 
     What the answer's stream can no longer say is shown in its place. A dependency that is down ends the body without
@@ -100,15 +105,48 @@ async def events(frames: Frames, fragments: Fragments, *, from_start: bool) -> A
     if from_start:
         yield encoded([CLEAR], "")
     try:
-        async for event_id, frame_type, data in frames:
-            yield encoded(fragments.of(frame_type, data), event_id) if frame_type else b": still here\n\n"
+        async with _closing(frames):
+            async for event_id, frame_type, data in frames:
+                yield encoded(fragments.of(frame_type, data), event_id) if frame_type else b": still here\n\n"
     except HttpError as error:
         yield encoded([("final", fragments.final(ended(error)))], "")
     except Temporary as error:
         log.warning("an answer's stream broke off: %s", error.detail)
 
 
+@contextlib.asynccontextmanager
+async def _closing(frames: Frames) -> AsyncIterator[None]:
+    """Frames that are a generator stop following at once when the browser goes, and not when memory is swept."""
+    try:
+        yield
+    finally:
+        if isinstance(frames, AsyncGenerator):
+            await frames.aclose()
+
+
 def ended(error: HttpError) -> dict[str, Any]:
     """The object that is shown in place of an answer that can't be had."""
     names = {Gone: "expired", NotFound: "unknown"}
     return {"status": names.get(type(error), "failed"), "reason": error.detail}
+
+
+class EventStream(StreamingResponse):
+    """The response of an event stream; a browser that takes nothing for a while is given up, lest it pile up."""
+
+    def __init__(self, body: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
+        unbuffered = {"x-accel-buffering": "no"}  # nginx would gather the stream otherwise
+        super().__init__(body, media_type="text/event-stream", headers={**headers, **unbuffered})
+        self.body = body
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the body as it comes."""
+
+        async def patiently(message: Message) -> None:
+            async with asyncio.timeout(PATIENCE):
+                await send(message)
+
+        try:
+            async with contextlib.aclosing(self.body):
+                await super().stream_response(patiently)
+        except TimeoutError:
+            log.info("gave up on a browser that took nothing for %g s", PATIENCE)

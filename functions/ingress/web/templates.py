@@ -11,7 +11,8 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from functions.ingress.web import answers, headers, hits, session
+from functions.ingress.access import COOKIE
+from functions.ingress.web import answers, headers, hits
 from functions.ingress.web.address import Address
 from functions.ingress.web.assets import Asset
 from functions.ingress.web.marks import Run
@@ -51,7 +52,7 @@ class Templates:
 
     def fragment(self, name: str, request: Request, /, **context: Any) -> Markup:
         """A template's HTML."""
-        shared = {"signed_in": session.COOKIE in request.cookies, "origin": str(request.base_url).rstrip("/")}
+        shared = {"signed_in": COOKIE in request.cookies, "origin": str(request.base_url).rstrip("/")}
         return Markup(self.environment.get_template(name).render(**shared, **context))  # noqa: S704 - autoescaped
 
     def response(self, name: str, request: Request, /, *, status: int = 200, **context: Any) -> Response:
