@@ -1,0 +1,105 @@
+"""`python -m knts.local` as a user meets it: what it refuses, and that nothing outlives it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from knts.local.home import Home
+from knts.local.process import free_port
+
+
+@pytest.fixture
+def env(tmp_path: Path, repository: Path) -> dict[str, str]:
+    ports = {"KNTS_PORT": str(free_port()), "KNTS_BROKER_PORT": str(free_port())}
+    return {**os.environ, **ports, "KNTS_HOME": str(tmp_path / "home"), "PYTHONPATH": str(repository)}
+
+
+def refused(env: dict[str, str], status: int = 1) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "knts.local"], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_a_port_in_use_is_named(env: dict[str, str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(env["KNTS_PORT"])))
+        taken.listen()
+        said = refused(env)
+    assert f"port {env['KNTS_PORT']} is in use by" in said
+    assert "set KNTS_PORT" in said
+
+
+def test_a_second_start_on_the_same_home_is_refused(env: dict[str, str], tmp_path: Path) -> None:
+    with Home(tmp_path / "home").locked():
+        assert "runs already on" in refused(env)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, "REDIS_URL is set, but no Redis answers there"),
+        ({"TYPESENSE_URL": "http://127.0.0.1:1", "TYPESENSE_API_KEY": "k"}, "no healthy Typesense answers there"),
+        ({"OLLAMA_URL": "http://127.0.0.1:1"}, "no Ollama answers there"),
+        ({"TYPESENSE_URL": "http://127.0.0.1:1"}, "TYPESENSE_API_KEY is not"),
+    ],
+)
+def test_a_server_of_the_users_that_is_not_there_is_named(
+    env: dict[str, str], given: dict[str, str], said: str
+) -> None:
+    assert said in refused(env | given)
+
+
+def test_a_bad_setting_is_named(env: dict[str, str]) -> None:
+    assert "KNTS_PORT = 'eighty'" in refused(env | {"KNTS_PORT": "eighty"}, status=2)
+
+
+SUPERVISED = """
+import sys, pathlib
+from knts.local.servers import cache_valkey, durable_valkey
+from knts.local.supervisor import Supervisor
+home = pathlib.Path(sys.argv[1])
+stage = [durable_valkey(home / "a", home / "a.log"), cache_valkey(home / "b", home / "b.log")]
+supervisor = Supervisor([stage], lambda text: None)
+supervisor.start()
+print(*[unit.child.popen.pid for unit in supervisor.units[0]], flush=True)
+supervisor.watch()
+"""
+
+
+@pytest.fixture
+def supervised(env: dict[str, str], tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    command = [sys.executable, "-c", SUPERVISED, str(tmp_path)]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 2
+        yield parent, pids
+        parent.kill()
+
+
+def test_the_servers_die_with_a_killed_supervisor(supervised: tuple[subprocess.Popen[str], list[int]]) -> None:
+    parent, pids = supervised
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, "a server outlived its supervisor"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that waits only to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
