@@ -23,6 +23,7 @@ CONFLICT = "this version was taken before with another content"
 Status = Literal["indexed", "removed", "rejected", "pending"]
 Claim = Literal["claimed", "superseded", "conflict"]
 Raised = Literal["first", "raised", "again", "superseded", "conflict", "lost"]
+Refused = Literal["refused", "superseded"]
 
 _assign, _claim, _raise, _refuse = (Script(f"doc_{name}") for name in ("assign", "claim", "raise", "refuse"))
 
@@ -111,11 +112,11 @@ class Records:
         outcome: Raised = (await _raise(self.redis, _keys(tenant, document_id), args)).decode()
         return outcome
 
-    async def refuse(self, tenant: str, document_id: str, version: int, reason: str, content_hash: str = "") -> None:
-        """Note why a version will not be indexed, and free its claim. What is current stays."""
-        await _refuse(
-            self.redis, _keys(tenant, document_id), [document_id, version, content_hash, reason[:1000], now()]
-        )
+    async def refuse(self, tenant: str, document_id: str, version: int, reason: str, content_hash: str = "") -> Refused:
+        """Note why a version will not be indexed, and free its claim: 'refused', or 'superseded' by what stands."""
+        args = [document_id, version, content_hash, reason[:1000], now()]
+        outcome: Refused = (await _refuse(self.redis, _keys(tenant, document_id), args)).decode()
+        return outcome
 
     async def get(self, tenant: str, document_id: str) -> Record | None:
         """The document's record, or None for one never heard of."""

@@ -1,0 +1,1 @@
+"""The index-document function: takes documents' events and keeps their passages searchable."""
