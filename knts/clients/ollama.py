@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from knts import telemetry
 from knts.errors import Permanent, Temporary
 from knts.settings import OllamaServer, positive_int, seconds, setting
 
@@ -75,6 +76,11 @@ class Done:
     reason: str
     prompt_tokens: int
     completion_tokens: int
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """The tokens by the names that answers give them."""
+        return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens}
 
 
 class Ollama:
@@ -136,21 +142,24 @@ class Ollama:
         end = time.monotonic() + self.limits.total
         patience, what = self.limits.first_token, "the first token"
         size = 0
-        async with contextlib.aclosing(self._lines("/api/chat", body)) as lines:
-            while (line := await _next(lines, patience, what, end)) is not None:
-                patience, what = self.limits.idle, "the next token"
-                text, done = read_line(line)
-                size += len(text)
-                if size > MAX_TEXT:
-                    raise StreamBroken(f"the model wrote more than {MAX_TEXT} characters")
-                if text:
-                    yield text
-                if done:
-                    yield done
-                    return
-        if not size:
-            raise Temporary("the model's stream ended before its first token", retry_after=2)
-        raise StreamBroken("the model's stream ended before it was done")
+        with telemetry.model_call(model, url=self.url) as call:
+            async with contextlib.aclosing(self._lines("/api/chat", body)) as lines:
+                while (line := await _next(lines, patience, what, end)) is not None:
+                    patience, what = self.limits.idle, "the next token"
+                    text, done = read_line(line)
+                    size += len(text)
+                    if size > MAX_TEXT:
+                        raise StreamBroken(f"the model wrote more than {MAX_TEXT} characters")
+                    if text:
+                        call.first_token()
+                        yield text
+                    if done:
+                        call.finished(done.usage, [done.reason])
+                        yield done
+                        return
+            if not size:
+                raise Temporary("the model's stream ended before its first token", retry_after=2)
+            raise StreamBroken("the model's stream ended before it was done")
 
     async def _lines(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
         """The NDJSON lines of a streamed answer; a last line without its line feed is no line."""

@@ -1,5 +1,6 @@
 """Spans of the events' way: published, delivered, processed; and the trace context that travels with an event."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from knts.events import Event
 from knts.telemetry import context, measures
 
 SYSTEM = "knative"
+CANCELLED = (asyncio.CancelledError, GeneratorExit)
 _TRACE_HEADERS = ("traceparent", "tracestate")
 
 tracer: trace.Tracer = trace.NoOpTracer()
@@ -200,9 +202,18 @@ def span(name: str, **attributes: str | int | float | bool) -> Iterator[trace.Sp
 
 @contextlib.contextmanager
 def client(name: str, attributes: Mapping[str, str | int | float]) -> Iterator[trace.Span]:
-    """A span around a call to something outside."""
-    with around(name, SpanKind.CLIENT, None, attributes) as current:
+    """A span around a call to something outside, which is not made the current one.
+
+    So it may stand in a generator: a current span would stay current for whoever reads the generator.
+    """
+    current = tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes)
+    try:
         yield current
+    except BaseException as error:
+        failed(current, error)
+        raise
+    finally:
+        current.end()
 
 
 @contextlib.contextmanager
@@ -228,14 +239,21 @@ def around(
 
 
 def failed(span: trace.Span, error: BaseException) -> None:
-    """Mark the span with what ended it: our errors by slug and sentence, others by class alone, which hold no data."""
+    """Mark the span with what ended it: our errors by slug and sentence, others by class alone, which hold no data.
+
+    Who no longer waits for something is no failure of it.
+    """
     span.set_attribute("error.type", error_type(error))
+    if isinstance(error, CANCELLED):
+        return
     sentence = str(error)[:200] if isinstance(error, KntsError) else type(error).__qualname__
     span.set_status(Status(StatusCode.ERROR, sentence))
 
 
 def error_type(error: BaseException) -> str:
     """An error's class in a word that stays the same."""
+    if isinstance(error, CANCELLED):
+        return "cancelled"
     return error.slug if isinstance(error, KntsError) else type(error).__qualname__
 
 

@@ -93,11 +93,11 @@ def test_the_delivery_goes_before_the_events_own_trace_which_is_linked(recorded:
         (Permanent("no such field"), "refused", "no such field"),
         (Temporary("Redis is gone"), "retry", "Redis is gone"),
         (ValueError("with a secret in it"), "bug", "ValueError"),
-        (asyncio.CancelledError(), "interrupted", "CancelledError"),
+        (asyncio.CancelledError(), "interrupted", None),
     ],
 )
 def test_a_failure_is_told_by_its_kind_and_goes_on(
-    recorded: Read, error: BaseException, outcome: str, told: str
+    recorded: Read, error: BaseException, outcome: str, told: str | None
 ) -> None:
     with pytest.raises(type(error)), telemetry.processing(delivered(), {}):
         raise error
@@ -307,6 +307,23 @@ def test_a_failed_model_call_says_so(recorded: Read) -> None:
     assert b'error_type="unavailable"' in telemetry.metrics()[0]
     (span,) = recorded()
     assert (span["error"], span["attributes"]["error.type"]) == ("Ollama is gone", "unavailable")
+
+
+async def test_a_model_call_in_a_generator_is_not_current_for_its_reader_and_may_be_left(recorded: Read) -> None:
+    async def tokens() -> Any:
+        with telemetry.model_call("m") as call:
+            while True:
+                call.first_token()
+                yield "x"
+
+    with telemetry.span("reader") as reader:
+        stream = tokens()
+        await anext(stream)
+        assert trace.get_current_span() is reader
+        await stream.aclose()
+    call, outer = recorded()
+    assert (call["parent_id"], call["error"]) == (outer["span_id"], None)
+    assert call["attributes"]["error.type"] == "cancelled"
 
 
 # -- what instrumented clients may record -----------------------------------------------------------------------------
