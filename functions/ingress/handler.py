@@ -4,27 +4,62 @@
 can widen what that principal may see.
 """
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from functions.ingress.access import Principal
+from functions.ingress.asks import ANSWER, SEARCH, Asks
+from functions.ingress.documents import SOURCE, Documents
+from functions.ingress.failures import told
+from functions.ingress.following import HEARTBEAT, follow
+from functions.ingress.ports import Remembered
+from functions.ingress.presence import Presence
+from functions.ingress.requests import checked
+from knts import answers, channel, events
 from knts.channel import Position
+from knts.errors import KntsError, Permanent, Temporary, UpstreamFailed
 
-__all__ = ["HEARTBEAT", "Ingress", "Position", "Principal"]
+__all__ = ["HEARTBEAT", "Ingress", "Limits", "Position", "Principal"]
 
-HEARTBEAT = ""  # the event type that `follow` yields when nothing happened for `heartbeat` seconds
+log = logging.getLogger(__name__)
 
 
-class Ingress:
-    """Search, ask, follow, answer, cancel; put, delete, show and list documents.
+@dataclass(frozen=True)
+class Limits:
+    """How many seconds a search, an answer that is listened to, and one that is not, may take."""
+
+    search: float = 10.0
+    answer: float = 120.0
+    unheard: float = 600.0
+
+
+@dataclass(kw_only=True)
+class Ingress(Documents):
+    """Search, ask, follow, answer, cancel; and, as `Documents`, put, delete, show and list documents.
 
     Every call raises `knts.errors` only: BadRequest (its `errors` name field and rule), NotFound (unknown, or
     somebody else's), Gone, TooLarge, UpstreamFailed, DeadlineExceeded, Temporary.
     """
 
+    asks: Asks
+    presence: Presence
+    remembered: Remembered
+    limits: Limits
+
     async def search(self, who: Principal, query: dict[str, Any]) -> dict[str, Any]:
         """The search result of `{"query", "limit"?, "offset"?, "filters"?, "facets"?}`, as GET /v1/search gives it."""
-        raise NotImplementedError
+        data = checked(events.SEARCH_REQUESTED, query, groups=list(who.groups))
+        ask_id = await self.asks.open(who, SEARCH, data["query"], self.limits.search)
+        await self._publish(who, ask_id, events.SEARCH_REQUESTED, data, self.limits.search)
+        async for _, event_type, result in follow(self.asks, self.presence, who, ask_id, SEARCH, Position(), None):
+            if event_type == channel.RESULT:
+                return result
+            if event_type == channel.FAILED:
+                raise told(result)
+        raise UpstreamFailed("the search ended without a result")
 
     async def ask(self, who: Principal, request: dict[str, Any], *, listening: bool) -> str:
         """Start to answer `{"question", "filters"?, "model"?, "max_passages"?, "cache"?, "conversation_id"?}`.
@@ -32,7 +67,15 @@ class Ingress:
         The new answer's id; it may have ended already, from the cache. `listening`: somebody follows it from now on,
         and when nobody does any more for 30 s its generation may stop.
         """
-        raise NotImplementedError
+        data = checked(events.ANSWER_REQUESTED, request, groups=list(who.groups))
+        seconds = self.limits.answer if listening else self.limits.unheard
+        known = await self._recall(who, data)
+        ask_id = await self.asks.open(who, ANSWER, data["question"], seconds, **({} if listening else {"async": "1"}))
+        if known is None:
+            await self._publish(who, ask_id, events.ANSWER_REQUESTED, data, seconds)
+        else:
+            await self._finish(ask_id, known)
+        return ask_id
 
     def follow(
         self, who: Principal, ask_id: str, after: Position, *, heartbeat: float | None = None
@@ -44,34 +87,43 @@ class Ingress:
         comes whenever that long nothing did, and at once when nothing waits to be read. Nothing at all comes after
         the end's position. At the deadline the answer is ended as failed. Raises NotFound, Gone.
         """
-        raise NotImplementedError
+        return follow(self.asks, self.presence, who, ask_id, ANSWER, after, heartbeat)
 
     async def answer(self, who: Principal, ask_id: str) -> dict[str, Any] | None:
         """The finished answer, or None while it is being made. Raises NotFound, Gone."""
-        raise NotImplementedError
+        ask, final = await self.asks.finished(who, ask_id, ANSWER)
+        return None if final is None else answers.compose(ask, final)
 
     async def cancel(self, who: Principal, ask_id: str) -> None:
-        """End the asker's part in an answer; nothing happens to one that is finished. Raises NotFound."""
-        raise NotImplementedError
+        """End the asker's part in an answer; nothing happens to one that is finished. Raises NotFound, Gone."""
+        _, final = await self.asks.finished(who, ask_id, ANSWER)
+        if final is None:
+            await self.asks.cancel(who, ask_id)
 
-    async def put_document(self, who: Principal, document_id: str, document: dict[str, Any]) -> dict[str, Any]:
-        """Publish a new or changed document: `{"id", "version", "event_id"}`.
+    async def _publish(
+        self, who: Principal, ask_id: str, event_type: str, data: Mapping[str, Any], seconds: float
+    ) -> None:
+        """Somebody listens already; if the event can't be published, he is told."""
+        at = self.asks.tailer.now_ms() / 1000 + seconds
+        expiry = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+        named = {"subject": ask_id, "correlationid": ask_id, "tenant": who.tenant, "expirytime": expiry}
+        try:
+            await self.publisher.publish(events.new_event(event_type, SOURCE, data, **named))
+        except KntsError as error:
+            log.warning("not published: %s", error.detail)
+            await self.asks.fail(ask_id, error)
+            raise
 
-        `document` is `{"title", "text", "version"?, "url"?, "lang"?, "tags"?, "acl"?, "metadata"?, "sections"?}`.
-        """
-        raise NotImplementedError
+    async def _recall(self, who: Principal, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        """A remembered answer that still holds. A cache that is away costs time, never the answer."""
+        if data.get("cache", "use") != "use":
+            return None
+        try:
+            return await self.remembered.recall(who.tenant, who.groups, data)
+        except (Temporary, Permanent) as error:
+            log.warning("asking without the cache: %s", error.detail)
+            return None
 
-    async def delete_document(self, who: Principal, document_id: str, version: int | None = None) -> dict[str, Any]:
-        """Publish a deletion, which is a version too: `{"id", "version", "event_id"}`."""
-        raise NotImplementedError
-
-    async def document(self, who: Principal, document_id: str, *, text: bool = False) -> dict[str, Any]:
-        """`{"id", "version", "status", "chunks", "title", "url", "updated", …}`, with its text where asked for.
-
-        Raises NotFound for unknown and unreadable ones alike.
-        """
-        raise NotImplementedError
-
-    async def documents(self, who: Principal, *, after: str = "", limit: int = 100) -> dict[str, Any]:
-        """The readable documents by id: `{"documents": [as `document`], "next": the next page's `after` or None}`."""
-        raise NotImplementedError
+    async def _finish(self, ask_id: str, known: Mapping[str, Any]) -> None:
+        final = answers.from_completed(known, self.asks.tailer.now_ms())
+        await self.asks.channel.finish(ask_id, answers.frames_of(final), final["status"], final, cache="hit")

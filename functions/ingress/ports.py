@@ -1,6 +1,6 @@
 """What the ingress handlers need of the world, as protocols: `knts.clients` fulfils them, unit tests fake them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from knts.channel import Frame
@@ -20,6 +20,16 @@ class Channel(Protocol):
 
     async def append(
         self, correlation_id: str, frame_type: str, data: dict[str, Any], /, *, once: bool = True, **fields: str | float
+    ) -> str: ...
+
+    async def finish(
+        self,
+        correlation_id: str,
+        frames: Sequence[tuple[str, dict[str, Any]]],
+        last: str,
+        final: dict[str, Any],
+        /,
+        **fields: str | float,
     ) -> str: ...
 
     async def ask(self, correlation_id: str) -> dict[str, str] | None: ...
@@ -58,12 +68,12 @@ class Flights(Protocol):
 class Remembered(Protocol):
     """Finished answers by their fast key."""
 
-    async def recall(self, who_tenant: str, groups: Sequence[str], request: Mapping[str, Any]) -> dict[str, Any] | None:
+    async def recall(self, tenant: str, groups: Sequence[str], request: Mapping[str, Any]) -> dict[str, Any] | None:
         """The answer.completed data of an answer that still holds, or None."""
 
 
 class Record(Protocol):
-    """What is known of a document."""
+    """What is known of a document; `indexed` is the version that searches show, 0 for none."""
 
     @property
     def document_id(self) -> str: ...
@@ -72,13 +82,13 @@ class Record(Protocol):
     @property
     def status(self) -> str: ...
     @property
-    def chunks(self) -> int: ...
+    def indexed(self) -> int: ...
     @property
-    def content_hash(self) -> str: ...
+    def chunks(self) -> int: ...
     @property
     def title(self) -> str: ...
     @property
-    def url(self) -> str | None: ...
+    def url(self) -> str: ...
     @property
     def acl(self) -> tuple[str, ...]: ...
     @property
@@ -86,22 +96,26 @@ class Record(Protocol):
     @property
     def reason(self) -> str: ...
 
+    def readable_by(self, groups: Collection[str]) -> bool: ...
+
 
 class Records(Protocol):
     """Document records by tenant."""
 
-    async def assign(self, tenant: str, document_id: str) -> int: ...
+    async def assign(self, tenant: str, document_id: str, acl: Iterable[str] | None = None) -> int: ...
 
-    async def note_pending(self, tenant: str, document_id: str, version: int) -> None: ...
+    async def note_pending(
+        self, tenant: str, document_id: str, version: int, acl: Iterable[str] | None = None
+    ) -> None: ...
 
     async def get(self, tenant: str, document_id: str) -> Record | None: ...
 
     async def listing(
-        self, tenant: str, groups: Sequence[str], after: str, limit: int
+        self, tenant: str, groups: Collection[str], after: str = "", limit: int = 100
     ) -> tuple[Sequence[Record], str | None]: ...
 
 
 class Texts(Protocol):
     """Documents' texts, rebuilt from what is indexed."""
 
-    async def text(self, tenant: str, document_id: str, version: int) -> str | None: ...
+    async def text(self, tenant: str, document_id: str, version: int, chunks: int) -> str: ...

@@ -236,26 +236,31 @@ class Follower:
     async def read(self, timeout: float) -> list[tuple[str, Frame]]:
         """The next frames as `(stream key, frame)` by age, or nothing after `timeout` seconds.
 
-        Redis being away is waited out like silence.
+        With a timeout of 0, what is there now, or Temporary; otherwise Redis' absence is waited out like silence.
         """
+        if timeout <= 0:
+            return await self._take()
         try:
             async with asyncio.timeout(timeout):
-                while not (found := await self._take()):
+                while not (found := await self._take_patiently()):
                     await self._event.wait()
                     self._event.clear()
         except TimeoutError:
             return []
         return found
 
-    async def _take(self) -> list[tuple[str, Frame]]:
-        if len(self._streams) == len(self._positions) and (taken := self._from_batch()) is not None:
-            return taken
+    async def _take_patiently(self) -> list[tuple[str, Frame]]:
         try:
-            found = self._by_age(await self._tailer.read(self._positions))
+            return await self._take()
         except Temporary:
             await asyncio.sleep(random.uniform(0.5, 1.5))
             self.wake()
             return []
+
+    async def _take(self) -> list[tuple[str, Frame]]:
+        if len(self._streams) == len(self._positions) and (taken := self._from_batch()) is not None:
+            return taken
+        found = self._by_age(await self._tailer.read(self._positions))
         if not found:
             self._register()
         return found

@@ -1,0 +1,104 @@
+"""Wiring of the ingress function."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import functions_framework.aio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from functions.ingress import contract
+from functions.ingress.api import Api, Pace
+from functions.ingress.asks import Asks
+from functions.ingress.gate import AccessSettings, Gate
+from functions.ingress.handler import Ingress, Limits
+from functions.ingress.presence import Presence
+from functions.ingress.web import page
+from knts.clients import redis as redis_client
+from knts.clients.answer_cache import AnswerCache
+from knts.clients.broker import Publisher
+from knts.clients.channel import Channel
+from knts.clients.chunks import Chunks
+from knts.clients.flights import Flights
+from knts.clients.records import Records
+from knts.clients.redis import connected
+from knts.clients.remembered import Remembered
+from knts.clients.tailer import Tailer
+from knts.clients.typesense import Typesense
+from knts.errors import NotFound
+from knts.runtime import HttpFunction, RuntimeSettings, problem_response
+from knts.settings import CacheRedis, DurableRedis, Sink, TypesenseServer, read, seconds, setting
+
+
+@dataclass(frozen=True)
+class IngressSettings:
+    """How long ingress waits for others, and others for it."""
+
+    answer: float = setting("KNTS_ANSWER_DEADLINE", "seconds until an answer is given up", 120.0, parse=seconds)
+    unheard: float = setting(
+        "KNTS_ASYNC_DEADLINE", "the same for one that nobody listens to (respond-async)", 600.0, parse=seconds
+    )
+    search: float = setting("KNTS_SEARCH_DEADLINE", "seconds until a search is given up", 10.0, parse=seconds)
+    publish: float = setting("KNTS_PUBLISH_DEADLINE", "seconds to get an event to the Broker", 5.0, parse=seconds)
+    heartbeat: float = setting("KNTS_HEARTBEAT", "seconds between comments on a silent stream", 15.0, parse=seconds)
+    patience: float = setting(
+        "KNTS_SLOW_CLIENT", "seconds after which a client that takes no event is given up", 60.0, parse=seconds
+    )
+
+
+@contextlib.asynccontextmanager
+async def wire(env: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
+    """Clients opened and loops started on entry, stopped on exit."""
+    settings, runtime, gate = read(IngressSettings, env), read(RuntimeSettings, env), Gate(read(AccessSettings, env))
+    sink, typesense_server = read(Sink, env), read(TypesenseServer, env)
+    async with contextlib.AsyncExitStack() as stack:
+        durable = await stack.enter_async_context(connected(read(DurableRedis, env).url))
+        cache = await stack.enter_async_context(connected(read(CacheRedis, env).url, timeout=1.0))
+        publisher = Publisher(sink.url, runtime.signing_keys, deadline=settings.publish)
+        await stack.enter_async_context(publisher)
+        typesense = await stack.enter_async_context(Typesense(typesense_server))
+        flights, records = Flights(durable), Records(durable)
+        tailer = await stack.enter_async_context(Tailer(durable).running())
+        presence = await stack.enter_async_context(Presence(flights).telling())
+        ingress = Ingress(
+            publisher=publisher,
+            records=records,
+            texts=Chunks(typesense),
+            asks=Asks(Channel(durable), flights, tailer),
+            presence=presence,
+            remembered=Remembered(records, AnswerCache(cache)),
+            limits=Limits(settings.search, settings.answer, settings.unheard),
+        )
+
+        async def ready() -> None:
+            await redis_client.ping(durable)
+
+        yield Api(
+            ingress,
+            gate,
+            Pace(settings.heartbeat, runtime.body_timeout, settings.patience),
+            ready,
+            contract.files(),
+            Starlette(
+                routes=page.routes(ingress, gate.principal, settings.heartbeat),
+                exception_handlers={404: not_found},
+            ),
+        )
+
+
+async def not_found(request: Request, error: Exception) -> Response:
+    """What is neither the API's nor the page's."""
+    return problem_response(NotFound("there is no such path"))
+
+
+function = HttpFunction("ingress", wire)
+
+
+@functions_framework.aio.http
+async def main(request: Request) -> Any:
+    """The entry point that functions-framework calls."""
+    return await function(request)
