@@ -150,8 +150,7 @@ class Store:
                 raise
             await self._writer.write("XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
             reply = await self._writer.write(*command)
-        found = reply.items() if isinstance(reply, dict) else reply or ()
-        return [_entry(entry_id, fields) for _, entries in found for entry_id, fields in entries if fields]
+        return [_entry(entry_id, fields) for _, entries in reply or () for entry_id, fields in entries]
 
     async def entry(self, stream: str, entry_id: str) -> Entry | None:
         """One entry by its id; None where somebody has deleted it."""
