@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
-from knts.clients.typesense import Missing, Typesense
+from knts.clients.typesense import Missing, Typesense, takes_no_writes
 from knts.clients.typesense_collection import Collection
 from knts.errors import Temporary
 from knts.index import document_digest, whole_text
@@ -93,7 +93,7 @@ def refusal(result: dict[str, object]) -> str | None:
         return None
     reason = str(result.get("error", "no reason given"))[:300]
     code = result.get("code", 400)
-    if "running out of resource" in reason or "Rejecting write" in reason or (isinstance(code, int) and code >= 500):
+    if takes_no_writes(reason) or (isinstance(code, int) and code >= 500):
         raise Temporary(f"Typesense takes no writes now: {reason}", retry_after=5)
     return reason
 

@@ -15,7 +15,7 @@ from knts.errors import Permanent, Temporary
 from knts.index import group_digest, meta_field, scope_filter
 from knts.settings import TypesenseServer
 
-__all__ = ["Missing", "Typesense", "failure", "group_digest", "meta_field", "scope_filter"]
+__all__ = ["Missing", "Typesense", "failure", "group_digest", "meta_field", "scope_filter", "takes_no_writes"]
 
 
 class Missing(Temporary):
@@ -97,15 +97,16 @@ def failure(status: int, reply: bytes) -> Temporary | Permanent:
         return Missing(f"Typesense: {message}", retry_after=1)
     if status in (401, 403):
         return Temporary("Typesense does not accept our API key: check TYPESENSE_API_KEY", retry_after=5)
-    if _takes_no_writes(message):
+    if takes_no_writes(message):
         return Temporary(f"Typesense takes no writes now: {message}", retry_after=5)
     if status >= 500 or status in (408, 425, 429):
         return Temporary(f"Typesense is not available: {status} {message}", retry_after=1)
     return Permanent(f"Typesense refuses the request: {message}")
 
 
-def _takes_no_writes(message: str) -> bool:
-    return message.startswith("Rejecting write") or "running out of resource" in message
+def takes_no_writes(message: str) -> bool:
+    """Whether an error's message says that the server is out of disk or memory, or was told to take no writes."""
+    return message.startswith(("Rejecting write", "Skipping writes"))
 
 
 def _message(reply: bytes) -> str:

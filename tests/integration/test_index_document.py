@@ -384,6 +384,22 @@ async def test_typesense_gone_is_temporary_and_taken_up_later(
             assert (await parts.records.get("t", "d")).status == ("pending" if what else "indexed")  # type: ignore[union-attr]
 
 
+async def test_a_typesense_that_takes_no_writes_is_temporary(parts: Parts) -> None:
+    await parts.deliver(upserted("d", 1))
+    await parts.deliver(upserted("e", 1))
+    later = [upserted("d", 2), deleted("e", 2)]
+    try:
+        await parts.chunks.typesense.request("POST", "/config", json={"skip-writes": True})
+        for event in later:
+            with pytest.raises(Temporary, match="takes no writes"):
+                await parts.deliver(event)
+    finally:
+        await parts.chunks.typesense.request("POST", "/config", json={"skip-writes": False})
+    assert [reply is not None for reply in [await parts.deliver(event) for event in later]] == [True, True]
+    assert {chunk["version"] for chunk in await parts.stored("d")} == {2}
+    assert await parts.stored("e") == []
+
+
 async def test_a_bad_key_is_temporary_since_an_operator_can_mend_it(typesense_server: TypesenseServer) -> None:
     server = TypesenseServer(url=typesense_server.url, api_key="wrong", collection=typesense_server.collection)
     async with Typesense(server) as typesense:
