@@ -167,6 +167,37 @@ def from_http(
     return event
 
 
+def salvage(headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Event:
+    """Whatever of an event is in an HTTP message that need not hold one: for dead letters, which nobody may refuse.
+
+    What breaks a rule is left out of the attributes; `data` is the body as it came where no event can be read.
+    """
+    pairs = list(headers)
+    try:
+        event = from_http(pairs, body, check_json=False)
+    except Permanent:
+        event = Event(_salvaged(pairs), body)
+    missing = {
+        "specversion": "1.0",
+        "id": hashlib.sha256(body).hexdigest()[:32],
+        "source": "/unknown",
+        "type": "unknown",
+    }
+    return replace(event, attributes={**missing, **event.attributes})
+
+
+def _salvaged(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name = "datacontenttype" if raw_name == b"content-type" else raw_name.decode("latin-1").removeprefix("ce-")
+        if not raw_name.startswith(b"ce-") and name != "datacontenttype":
+            continue
+        value = unquote_to_bytes(raw_value.strip()).decode("utf-8", "replace")
+        if _NAME.match(name) and value and not _CONTROL.search(value):
+            kept.setdefault(name, value)
+    return kept
+
+
 def _read_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, dict[str, str]]:
     content_type = ""
     named: dict[str, str] = {}

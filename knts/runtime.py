@@ -54,10 +54,14 @@ async def _always() -> None:
 
 @dataclass(frozen=True)
 class Wiring:
-    """A started function: its handlers by event type, and a readiness check that raises what is missing."""
+    """A started function: its handlers by event type, and a readiness check that raises what is missing.
+
+    `anything` takes whatever else is delivered, unchecked: only for where events go that nobody else could take.
+    """
 
     handlers: Mapping[str, Handler]
     ready: Check = _always
+    anything: Handler | None = None
 
 
 Wire = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Wiring]]
@@ -99,6 +103,8 @@ class EventFunction:
             raise Temporary(f"{self.name} is not started yet", retry_after=1)
         if request.method != "POST" or request.url.path != "/":
             return problem_response(MethodNotAllowed("events are taken by POST on /"))
+        if self.wiring.anything:
+            return await self._deliver_anything(request, self.wiring.anything)
         body = await read_body(request, events.MAX_EVENT_BYTES + 64 * 1024, self.settings.body_timeout)
         event = self._accept(events.from_http(request.headers.raw, body))
         handler = self.wiring.handlers[event.type]
@@ -113,6 +119,15 @@ class EventFunction:
             work.replied(reply.type)
         headers, data = events.to_http(events.signed(telemetry.traced(reply), self.settings.signing_keys))
         return Response(data, status_code=200, headers=headers)
+
+    async def _deliver_anything(self, request: Request, handler: Handler) -> Response:
+        """Hand over what came, event or not; an answer of 4xx would lose it for good."""
+        assert self.settings is not None
+        body = await read_body(request, ANYTHING_BYTES, self.settings.body_timeout)
+        event = events.salvage(request.headers.raw, body)
+        with telemetry.processing(event, request.headers):
+            await handler(event)
+        return Response(status_code=202)
 
     def _accept(self, event: Event) -> Event:
         """The event, once it is known to be one that this function takes, signed and valid; with its tenant set."""
@@ -139,6 +154,7 @@ class MethodNotAllowed(errors.BadRequest):
     status, slug, title = 405, "method-not-allowed", "Method not allowed"
 
 
+ANYTHING_BYTES = 64 * 1024 * 1024  # beyond this even a Broker of many gives up first
 HEALTH_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 

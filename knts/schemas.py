@@ -1,11 +1,14 @@
 """The JSON Schemas of `schemas/events`, compiled once, and the one place where event data meets them."""
 
+from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import orjson
+from jsonschema_rs import ValidationErrorKind
 
 from knts.errors import Permanent
 from knts.events import Event
@@ -29,13 +32,20 @@ def faults(event_type: str, data: Any, *, most: int = 5) -> list[dict[str, str]]
         return [{"field": "type", "rule": f"{event_type[:80]} is not a known event type"}]
     if compiled.is_valid(data):
         return []
-    found = []
-    for error in compiled.iter_errors(data):
-        field = ".".join(str(part) for part in error.instance_path) or "data"
-        found.append({"field": field[:120], "rule": _shorten(error.message)})
-        if len(found) == most:
-            break
-    return found
+    named = (fault for error in compiled.iter_errors(data) for fault in _named(error))
+    return [{"field": field[:120], "rule": rule} for field, rule in islice(named, most)]
+
+
+def _named(error: jsonschema_rs.ValidationError) -> Iterator[tuple[str, str]]:
+    """The fields that an error speaks of, each with its rule: missing and unknown ones by their own names."""
+    path = [str(part) for part in error.instance_path]
+    if isinstance(error.kind, ValidationErrorKind.Required):
+        yield ".".join([*path, error.kind.property]), "is required"
+    elif isinstance(error.kind, ValidationErrorKind.AdditionalProperties):
+        for name in error.kind.unexpected:
+            yield ".".join([*path, name]), "is not a known field"
+    else:
+        yield ".".join(path) or "data", _shorten(error.message)
 
 
 def check_data(event: Event) -> None:

@@ -136,9 +136,9 @@ async def test_a_failure_answers_by_its_class(
 @pytest.mark.parametrize(
     ("event", "status", "field"),
     [
-        (upserted({"id": "d"}), 422, "data"),
+        (upserted({"id": "d"}), 422, "version"),
         (upserted({**DOCUMENT, "version": "1"}), 422, "version"),
-        (upserted({**DOCUMENT, "extra": 1}), 422, "data"),
+        (upserted({**DOCUMENT, "extra": 1}), 422, "extra"),
         (upserted({**DOCUMENT, "sections": [{"start": 0, "end": -1}]}), 422, "sections.0.end"),
         (upserted(tenant="other"), 422, "tenant"),
         (events.new_event("unknown.type", "/s", {}), 422, "type"),
