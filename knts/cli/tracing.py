@@ -11,6 +11,7 @@ from knts.cli import output
 from knts.cli.errors import OK
 from knts.cli.spans import Node, Span, read, tree, walk
 
+DURATION_WIDTH, SHORTEST_BAR, LONGEST_BAR = 8, 10, 60
 PALETTE = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
 
 
@@ -22,8 +23,7 @@ def run(wanted: str, folder: str | None, *, everything: bool, as_json: bool) -> 
         output.print_json(spans)
         return OK
     console = output.out()
-    width = max(12, min(60, console.width - 70))
-    console.print(waterfall(spans, width, fold=not everything))
+    console.print(waterfall(spans, console.width, fold=not everything))
     console.print(heading(spans), style="dim", markup=False)
     return OK
 
@@ -39,20 +39,25 @@ def heading(spans: list[Span]) -> str:
 
 
 def waterfall(spans: list[Span], width: int, *, fold: bool = True) -> Table:
-    """A line a span: its place in the tree, its service, how long it took, and when, as a bar."""
+    """A line a span: its place in the tree, its service, how long it took, and when, as a bar; `width` columns wide."""
     start = min(span["start"] for span in spans)
     total = max(1, max(span["end"] for span in spans) - start)
     services = sorted({span["service"] for span in spans})
     styles = {service: PALETTE[number % len(PALETTE)] for number, service in enumerate(services)}
+    lines = [(_name(guides, node), node) for guides, node in walk(tree(spans, fold=fold))]
+    label_width = max(map(len, services))
+    left = width - label_width - DURATION_WIDTH - 3
+    name_width = min(max(name.cell_len for name, _ in lines), max(30, left - SHORTEST_BAR))
+    bar_width = max(SHORTEST_BAR, min(LONGEST_BAR, left - name_width))
     table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=58)
-    table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True, min_width=width)
-    for guides, node in walk(tree(spans, fold=fold)):
+    table.add_column(no_wrap=True, overflow="ellipsis", width=name_width)
+    table.add_column(no_wrap=True, width=label_width)
+    table.add_column(justify="right", no_wrap=True, width=DURATION_WIDTH)
+    table.add_column(no_wrap=True, width=bar_width)
+    for name, node in lines:
         span, style = node.span, styles[node.span["service"]]
-        bar = Text(_bar(span["start"] - start, node.took, total, width), style="red" if span["error"] else style)
-        table.add_row(_name(guides, node), Text(span["service"], style=style), duration(node.took), bar)
+        bar = Text(_bar(span["start"] - start, node.took, total, bar_width), style="red" if span["error"] else style)
+        table.add_row(name, Text(span["service"], style=style), duration(node.took), bar)
     return table
 
 

@@ -28,8 +28,12 @@ class ServerSpans:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request inside its span."""
-        if scope["type"] != "http" or scope["path"] in UNTRACED:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if scope["path"] in UNTRACED:
+            with spans.quiet():
+                await self.app(scope, receive, send)
             return
         context.function.set(self.function)  # a request runs in a task of its own, so nothing needs to be undone
         request = Request(scope)

@@ -83,10 +83,10 @@ def _providers(service: str, env: Mapping[str, str]) -> Callable[[], None]:
     resource = _resource(service, env)
     processors = [] if disabled else _span_processors(service, env)
     tracing = TracerProvider(ALWAYS_OFF if not processors else None, resource, shutdown_on_exit=False)
-    clients = TracerProvider(WithinWork(tracing.sampler), resource, shutdown_on_exit=False)
+    redis = TracerProvider(WithinWork(tracing.sampler), resource, shutdown_on_exit=False)
     for processor in (spans.Marks(service), *processors):
         tracing.add_span_processor(processor)
-        clients.add_span_processor(processor)
+        redis.add_span_processor(processor)
     registry = CollectorRegistry()
     metering = MeterProvider([] if disabled else _metric_readers(registry, env), resource, shutdown_on_exit=False)
     spans.use(tracing.get_tracer("knts"))
@@ -94,9 +94,9 @@ def _providers(service: str, env: Mapping[str, str]) -> Callable[[], None]:
     measures.use(measures.Instruments(metering.get_meter("knts"), registry))
     if not disabled:
         ProcessCollector(registry=registry)
-        AioHttpClientInstrumentor().instrument(tracer_provider=clients, meter_provider=metering)
+        AioHttpClientInstrumentor().instrument(tracer_provider=tracing, meter_provider=metering)
     if processors:
-        RedisInstrumentor().instrument(tracer_provider=clients)
+        RedisInstrumentor().instrument(tracer_provider=redis)
 
     def end() -> None:
         for instrumentor in (AioHttpClientInstrumentor(), RedisInstrumentor()):

@@ -1,4 +1,7 @@
-"""What the instrumentation of clients is allowed to record: nothing in the background, and no flood under one span."""
+"""What the instrumentation of Redis may record: nothing in the background, and no flood under one span.
+
+Calls over HTTP are not sampled so: what is dropped here would tell the server called to record nothing either.
+"""
 
 from collections.abc import Sequence
 
