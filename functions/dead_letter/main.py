@@ -1,0 +1,62 @@
+"""Wiring of the dead-letter function."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import functions_framework.aio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from functions.dead_letter import handler
+from knts import events
+from knts.clients.channel import Channel
+from knts.clients.dead_letters import DeadLetters
+from knts.clients.flights import Flights
+from knts.clients.redis import connected, ping
+from knts.errors import KntsError
+from knts.events import Event
+from knts.runtime import EventFunction, RuntimeSettings, Wiring
+from knts.settings import DurableRedis, positive_int, read, setting
+
+
+@dataclass(frozen=True)
+class DeadLetterSettings:
+    """How many dead letters there is room for; beyond that, deliveries are refused with 503."""
+
+    most: int = setting("KNTS_DEAD_LETTERS", "dead letters kept at most", 100_000, parse=positive_int)
+    most_mib: int = setting("KNTS_DEAD_LETTERS_MIB", "MiB that they may have in all", 256, parse=positive_int)
+
+
+@contextlib.asynccontextmanager
+async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
+    """Open Redis; everything that is delivered goes to the one handler."""
+    settings, runtime = read(DeadLetterSettings, env), read(RuntimeSettings, env)
+    async with connected(read(DurableRedis, env).url) as redis:
+        bury = partial(
+            handler.bury,
+            letters=DeadLetters(redis, most=settings.most, most_bytes=settings.most_mib * 1024 * 1024),
+            asks=Channel(redis),
+            flights=Flights(redis),
+            genuine=partial(signed_by_us, runtime.signing_keys),
+        )
+        yield Wiring({}, partial(ping, redis), anything=bury)
+
+
+def signed_by_us(keys: Sequence[str], event: Event) -> bool:
+    """Whether one of our functions made the event."""
+    try:
+        events.check_signature(event, keys)
+    except KntsError:
+        return False
+    return "signature" in event.attributes
+
+
+function = EventFunction("dead-letter", wire)
+
+
+@functions_framework.aio.http
+async def main(request: Request) -> Response:
+    """Answer one delivery."""
+    return await function(request)
