@@ -21,7 +21,7 @@ DOCUMENTS = 1000
 WORDS = """
 river stone harbour winter ledger signal copper meadow anchor lantern bridge orchard summit canyon velvet
 engine station captain market garden window thunder silver forest island letter season mirror travel hollow
-""".split()
+""".split()  # noqa: SIM905 - it reads as words
 Row = tuple[object, ...]
 
 
