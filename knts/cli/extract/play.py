@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element, ParseError
 import defusedxml
 from defusedxml import ElementTree
 
-from knts.cli.extract.document import Document, Metadata, Refused, TextBuilder
+from knts.cli.extract.document import Document, Metadata, Refused, TextBuilder, file_title
 
 _PLACES = ("INDUCT", "PROLOGUE", "ACT", "EPILOGUE")
 _SCENES = ("SCENE", "PROLOGUE", "EPILOGUE")
@@ -27,7 +27,7 @@ def from_xml(path: str, data: bytes) -> Iterator[Document]:
 
 
 def _play(path: str, root: Element) -> Document:
-    title = _text(root.find("TITLE")) or path
+    title = _text(root.find("TITLE"))
     build = TextBuilder()
     _front(build, root, title)
     for place in root:
@@ -37,7 +37,8 @@ def _play(path: str, root: Element) -> Document:
     build.section(notes, "About this text")
     if not build.length:
         raise Refused("the play has no text")
-    return build.document(path, title, metadata={"play": title}, others={"lang": "en"})
+    named = title or file_title(path)
+    return build.document(path, named, metadata={"play": named}, others={"lang": "en"})
 
 
 def _front(build: TextBuilder, root: Element, title: str) -> None:
