@@ -9,6 +9,7 @@ stored for reading. Fields: schemas/typesense-collection.json.
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -39,6 +40,7 @@ def scope_filter(tenant: str, groups: Iterable[str]) -> str:
     return f"tenant:={tenant_digest(tenant)} && readers:=[{','.join(readers)}]"
 
 
+@lru_cache(maxsize=4096)
 def meta_field(key: str) -> str:
     """The field that holds a metadata key's values: `meta_<key>`, hex-encoded where the key is no plain word."""
     return META + (key if _PLAIN_KEY.match(key) else "x_" + key.encode().hex())
@@ -55,6 +57,7 @@ def meta_value(value: str | float | bool) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
+@lru_cache(maxsize=65536, typed=True)  # 1, 1.0 and True are equal and have texts of their own
 def filter_term(key: str, value: str | float | bool) -> str:
     """What `filters` holds of a metadata key and one of its values (also of `tags` and `lang`); case is ignored."""
     return _digest("filter", key, meta_value(value).casefold())

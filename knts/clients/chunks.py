@@ -11,6 +11,7 @@ from knts.index import document_digest, whole_text
 
 IMPORT_LINES = 2000  # chunks of one request: some seconds of Typesense's time at most
 IMPORT_BYTES = 4 * 1024 * 1024
+LONG = 30.0  # seconds that an import or a deletion may take, where TYPESENSE_TIMEOUT allows no more
 
 
 class Chunks:
@@ -19,6 +20,7 @@ class Chunks:
     def __init__(self, typesense: Typesense) -> None:
         self.typesense = typesense
         self.collection = Collection(typesense)
+        self._patience = max(LONG, typesense.server.timeout)
         self._path = f"/collections/{typesense.server.collection}/documents"
 
     async def add(self, lines: Sequence[bytes]) -> list[str | None]:
@@ -39,7 +41,7 @@ class Chunks:
                 f"{self._path}/import",
                 params={"action": "upsert", "batch_size": 200},
                 body=b"\n".join(lines),
-                timeout=max(30.0, self.typesense.server.timeout),
+                timeout=self._patience,
             )
         except Missing:
             self.collection.forget()
@@ -67,7 +69,7 @@ class Chunks:
 
     async def _drop(self, filter_by: str) -> None:
         try:
-            await self.typesense.request("DELETE", self._path, params={"filter_by": filter_by})
+            await self.typesense.call("DELETE", self._path, params={"filter_by": filter_by}, timeout=self._patience)
         except Missing:  # no collection, so nothing to delete; the next import creates it
             self.collection.forget()
 

@@ -64,6 +64,10 @@ def test_values_are_filtered_by_their_text(value: str | float | bool, text: str)
     assert filter_term("k", value) == filter_term("k", text)
 
 
+def test_equal_values_of_other_types_are_other_terms() -> None:
+    assert len({filter_term("k", 1), filter_term("k", 1.0), filter_term("k", True)}) == 3
+
+
 def test_the_case_of_a_value_makes_no_difference_and_that_of_a_key_does() -> None:
     assert filter_term("k", "HAMLET") == filter_term("k", "Hamlet")
     assert filter_term("k", "x") != filter_term("K", "x")
