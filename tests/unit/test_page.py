@@ -283,10 +283,12 @@ async def test_stopping_ends_the_answer_and_shows_what_there_was(
 
     with_htmx = await page.post(f"/ui/answers/{ask_id}/cancel", headers=HX)
     plain = await page.post(f"/ui/answers/{ask_id}/cancel", headers={"referer": "http://page.test/?q=Why"})
+    streamed = await page.get(f"/ui/answers/{ask_id}/events")
 
-    assert "Stopped." in with_htmx.text
-    assert "Because of" in with_htmx.text
+    assert with_htmx.status_code == 204
     assert plain.headers["location"] == f"/?q=Why&answer={ask_id}"
+    assert "Stopped." in streamed.text
+    assert '<div class="words faded">Because of</div>' in streamed.text
 
 
 async def test_other_sites_can_not_send_our_forms(page: httpx.AsyncClient, ingress: ScriptedIngress) -> None:

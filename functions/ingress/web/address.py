@@ -65,7 +65,7 @@ def parse(pairs: Iterable[tuple[str, str]]) -> Address:
     first = dict(reversed(named))
     answer = first.get("answer", "")
     return Address(
-        query=(first.get("q") or "").strip()[:MAX_QUERY],
+        query=first.get("q", "").lstrip()[:MAX_QUERY],  # a blank at the end tells search that the last word is whole
         filters=_filters([(key[len(FILTER) :], value) for key, value in named if key.startswith(FILTER)]),
         offset=_offset(first.get("offset", "")),
         answer=answer if _ANSWER_ID.match(answer) else "",

@@ -68,7 +68,7 @@ class Chip:
 
 @dataclass(frozen=True)
 class Results:
-    """One page of search results, with what narrows and what follows."""
+    """One page of search results, with what narrows and what follows; `spelling` pairs typed words with those meant."""
 
     address: Address
     found: int
@@ -77,6 +77,7 @@ class Results:
     facets: tuple[Facet, ...]
     chips: tuple[Chip, ...]
     more: Link | None
+    spelling: tuple[tuple[str, str], ...]
     empty: bool
 
 
@@ -93,6 +94,7 @@ def results(address: Address, body: Mapping[str, Any], *, empty: bool = False) -
         facets=_facets(address, body.get("facets") or {}),
         chips=tuple(Chip(key, label(key), value, _link(address.toggled(key, value))) for key, value in address.filters),
         more=Link(following.url(), following.url(MORE)) if hits and shown < found else None,
+        spelling=tuple((body.get("spelling") or {}).items()),
         empty=empty,
     )
 

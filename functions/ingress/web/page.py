@@ -89,7 +89,7 @@ class Page:
     async def _answer_there(self, who: Principal, here: Address) -> dict[str, Any]:
         """Which part of the page shows the address's answer, with what it needs."""
         if not here.answer:
-            return {"address": here, "answer_template": "_no_answer.html", "running": False}
+            return {"address": here, "answer_template": "", "running": False}
         try:
             final = await self.ingress.answer(who, here.answer)
         except (Gone, NotFound) as error:
@@ -121,7 +121,7 @@ class Page:
         headers.same_origin(request)
         who, named = self.principal_of(request), await form(request)
         here = address.parse(named)
-        question = here.query
+        question = here.query.strip()
         if not question:
             return RedirectResponse(here.url(), status_code=303, headers=dict(headers.PAGE))
         cache = "refresh" if ("cache", "refresh") in named else "use"
@@ -148,16 +148,14 @@ class Page:
 
     @guarded
     async def cancel(self, request: Request) -> Response:
-        """Stop an answer; what is known of it then takes its place."""
+        """Stop an answer; its stream then ends with what there was of it."""
         headers.same_origin(request)
         who, ask_id = self.principal_of(request), request.path_params["id"]
-        here = current(request).showing(ask_id)
         await self.ingress.cancel(who, ask_id)
-        if "hx-request" not in request.headers:
-            return RedirectResponse(here.url(), status_code=303, headers=dict(headers.PAGE))
-        final = await self.ingress.answer(who, ask_id) or {"status": "cancelled", "question": here.query}
-        html = self.templates.final(request, here, {**final, "id": ask_id})
-        return Response(html, headers=dict(headers.PAGE), media_type="text/html")
+        if "hx-request" in request.headers:
+            return Response(status_code=204, headers=dict(headers.PAGE))
+        here = current(request).showing(ask_id)
+        return RedirectResponse(here.url(), status_code=303, headers=dict(headers.PAGE))
 
     @guarded
     async def document(self, request: Request) -> Response:

@@ -136,7 +136,7 @@ class EventStream(StreamingResponse):
     def __init__(self, body: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
         unbuffered = {"x-accel-buffering": "no"}  # nginx would gather the stream otherwise
         super().__init__(body, media_type="text/event-stream", headers={**headers, **unbuffered})
-        self.body = body
+        self.events = body
 
     async def stream_response(self, send: Send) -> None:
         """Send the body as it comes."""
@@ -146,7 +146,7 @@ class EventStream(StreamingResponse):
                 await send(message)
 
         try:
-            async with contextlib.aclosing(self.body):
+            async with contextlib.aclosing(self.events):
                 await super().stream_response(patiently)
         except TimeoutError:
             log.info("gave up on a browser that took nothing for %g s", PATIENCE)

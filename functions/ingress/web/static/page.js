@@ -30,7 +30,7 @@
 
   // An answer may have come while the hits were on their way: the address names what the page shows.
   document.addEventListener("htmx:beforeHistoryUpdate", function (event) {
-    const answer = document.getElementById("answer").dataset.answer;
+    const answer = (document.querySelector("#answer [data-answer]") || {dataset: {}}).dataset.answer;
     if (event.detail.history.type !== "replace" || !answer) return;
     const url = new URL(event.detail.history.path, location);
     url.searchParams.set("answer", answer);
