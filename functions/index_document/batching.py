@@ -35,8 +35,8 @@ class Batches:
     async def add(self, lines: Lines) -> None:
         """Import one document's lines with whatever else is waiting.
 
-        Raises Permanent when a line of it is refused, and for all of a batch what the import raises; Temporary when
-        too much is waiting already.
+        Raises Permanent when a line of it is refused, or the import is for this document alone; otherwise, for all of
+        a batch, what the import raises; Temporary when too much is waiting already.
         """
         size = sum(map(len, lines))
         if self._waiting and self._bytes + size > self.most_waiting:
@@ -50,16 +50,24 @@ class Batches:
 
     async def _work(self) -> None:
         while self._waiting:
-            batch = self._next()
-            try:
-                refusals = await self.send([line for lines, _ in batch for line in lines])
-            except Exception as error:  # noqa: BLE001 - whatever it is, each caller gets it
-                for _, done in batch:
-                    _settle(done, error)
-            else:
-                for lines, done in batch:
-                    own, refusals = refusals[: len(lines)], refusals[len(lines) :]
-                    _settle(done, refused(own))
+            await self._import(self._next())
+
+    async def _import(self, batch: list[tuple[Lines, asyncio.Future[None]]]) -> None:
+        try:
+            refusals = await self.send([line for lines, _ in batch for line in lines])
+        except Permanent as error:
+            if len(batch) == 1:
+                _settle(batch[0][1], error)
+            else:  # one of them spoils it for all: let each try alone
+                for alone in batch:
+                    await self._import([alone])
+        except Exception as error:  # noqa: BLE001 - whatever it is, each caller gets it
+            for _, done in batch:
+                _settle(done, error)
+        else:
+            for lines, done in batch:
+                own, refusals = refusals[: len(lines)], refusals[len(lines) :]
+                _settle(done, refused(own))
 
     def _next(self) -> list[tuple[Lines, asyncio.Future[None]]]:
         batch: list[tuple[Lines, asyncio.Future[None]]] = []

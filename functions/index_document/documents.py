@@ -15,6 +15,7 @@ from knts.events import Event
 from knts.index import EVERYONE, document_digest, filter_term, group_digest, meta_field, meta_value, tenant_digest
 from knts.words import searchable
 
+MAX_KEYS = 128  # metadata keys of one document with its sections: each is a field of the index, which keeps it for good
 _NOT_IN_IDS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # no CloudEvent attribute may hold them
 
 
@@ -61,7 +62,7 @@ def version(event: Event) -> Version:
 def chunks(event: Event) -> list[bytes]:
     """The chunks of an upserted document as lines of JSON for the index, at least one.
 
-    Raises Permanent naming the field: sections that break a rule, NUL anywhere.
+    Raises Permanent naming the field: sections that break a rule, NUL anywhere, too many metadata keys.
     """
     data, about = event.payload, version(event)
     for field in _nul(data):
@@ -71,9 +72,11 @@ def chunks(event: Event) -> list[bytes]:
         for one in data.get("sections", ())
     ]
     passages = chunking.passages(data["text"], sections)
+    keys = {*data.get("metadata", ()), *(key for passage in passages for key in passage.metadata)}
+    if len(keys) > MAX_KEYS:
+        raise _refused("metadata", f"must have at most {MAX_KEYS} different keys, its sections' included")
     leads, tail = chunking.leads(data["text"], passages)
-    whole = _whole(about, data)
-    last = len(passages) - 1
+    whole, ends = _whole(about, data), _ends(about, len(passages), tail)
     return [
         orjson.dumps(
             {
@@ -82,7 +85,7 @@ def chunks(event: Event) -> list[bytes]:
                 "id": f"{about.document}-{about.number}-{about.content}-{number}",
                 "chunk": number,
                 "lead": lead,
-                **({"tail": tail} if number == last and tail else {}),
+                **ends.get(number, {}),
             }
         )
         for number, (passage, lead) in enumerate(zip(passages, leads, strict=True))
@@ -102,6 +105,18 @@ def _whole(about: Version, data: Mapping[str, Any]) -> dict[str, Any]:
         "title_words": searchable(data["title"]),
         **{name: data[name] for name in ("url", "lang", "tags") if data.get(name)},
     }
+
+
+def _ends(about: Version, count: int, tail: str) -> dict[int, dict[str, Any]]:
+    """What only the first chunk says, for a record to be rebuilt from it, and what only the last one does."""
+    first = {
+        "tenant_name": about.tenant,
+        "content_hash": about.content_hash,
+        "chunks": count,
+        "acl": list(about.acl),
+    }
+    last = {"tail": tail} if tail else {}
+    return {0: {**first, **last}} if count == 1 else {0: first, count - 1: last}
 
 
 def _passage(data: Mapping[str, Any], passage: Passage) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,6 +20,7 @@ from functions.index_document.batching import Batches
 from functions.index_document.main import Index
 from knts import events, schemas
 from knts.clients.chunks import Chunks
+from knts.clients.rebuild import rebuild
 from knts.clients.records import Records
 from knts.clients.redis import Redis
 from knts.clients.typesense import Typesense
@@ -426,6 +427,27 @@ async def test_a_dropped_collection_is_made_again(parts: Parts) -> None:
         await parts.deliver(upserted("d", 1))
     assert await parts.deliver(upserted("d", 1)) is not None
     assert len(await parts.stored("d")) == 1
+
+
+async def test_lost_records_are_rebuilt_from_the_index(parts: Parts, redis: Redis) -> None:
+    await parts.deliver(upserted("d", 1, "one. " * 400))
+    await parts.deliver(upserted("d", 7, "two. " * 400, acl=["staff", "ä"], url="/d"))
+    await parts.deliver(upserted("e", 2))
+    await parts.deliver(upserted("gone", 1))
+    await parts.deliver(deleted("gone", 2))
+    half = handler.chunks(upserted("e", 3, "half. " * 400))
+    await parts.index.add(half[:-1])
+    before = [await parts.records.get("t", document_id) for document_id in ("d", "e")]
+    await redis.flushall()
+    assert await rebuild(parts.chunks.typesense, parts.records) == 2
+    after = [await parts.records.get("t", document_id) for document_id in ("d", "e")]
+    assert [replace(record, updated="") for record in after if record] == [
+        replace(record, updated="") for record in before if record
+    ]
+    assert [record.document_id for record in (await parts.records.listing("t", ["staff"]))[0]] == ["d", "e"]
+    await parts.deliver(upserted("d", 8))
+    assert await rebuild(parts.chunks.typesense, parts.records) == 2
+    assert await parts.records.current("t", ["d", "e", "gone"]) == {"d": 8, "e": 2}
 
 
 async def test_thousands_of_sections_are_one_event(parts: Parts) -> None:

@@ -22,6 +22,8 @@ class ScriptedImport:
         await self.go.wait()
         if self.failure:
             raise self.failure
+        if b"poison" in lines:
+            raise Permanent("the whole request is refused")
         return [line.decode() if line.startswith(b"bad") else None for line in lines]
 
 
@@ -72,6 +74,11 @@ async def test_a_failed_import_fails_its_whole_batch_and_no_other(send: Scripted
     assert await results(tasks) == [Temporary] * 2
     send.failure = None
     assert await results(started(batches, [b"c"])) == [type(None)]
+
+
+async def test_a_document_that_spoils_the_whole_import_fails_alone(send: ScriptedImport) -> None:
+    send.go.set()
+    assert await results(started(Batches(send), [b"a"], [b"poison"], [b"c"])) == [type(None), Permanent, type(None)]
 
 
 async def test_a_batch_is_bounded_in_documents_and_bytes(send: ScriptedImport) -> None:

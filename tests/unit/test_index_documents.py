@@ -99,6 +99,15 @@ def test_nul_is_refused_by_the_fields_name(data: dict[str, Any], field: str) -> 
     assert refused.value.errors == [{"field": field, "rule": "must not hold the character NUL"}]
 
 
+def test_metadata_keys_are_bounded_over_all_sections() -> None:
+    def sections(count: int) -> list[dict[str, Any]]:
+        return [{"start": 0, "end": 4, "metadata": {f"k{number}": 1 for number in range(count)}}]
+
+    assert len(stored(sections=sections(127), metadata={"k": 1, "k0": 1})) == 1
+    with pytest.raises(Permanent, match="at most 128 different keys"):
+        stored(sections=sections(128), metadata={"k": 1})
+
+
 @pytest.mark.parametrize("document_id", ["a\nb", "\x7f", "\x00"])
 def test_an_id_that_could_be_no_subject_is_refused(document_id: str) -> None:
     with pytest.raises(Permanent, match="id"):
