@@ -2,8 +2,9 @@
 
 Three forms of a query are told apart, since people type words into a box and questions into the same box:
 - **browse**: no text at all; every passage in the filters.
-- **plain**: at most three words and none of them a stop word, or quoted phrases alone: a passage must hold them all.
+- **plain**: at most three words and none of them a stop word: a passage must hold them all, if enough passages do.
 - **loose**: anything longer or with stop words: passages are ranked by how much of it they hold.
+What is quoted a passage must hold in any case.
 """
 
 import re
@@ -12,12 +13,13 @@ from typing import Literal
 
 from functions.search.stems import shared_prefix, stem
 from functions.search.stopwords import STOP_WORDS
-from knts.lookup import MOST_PER_PAGE, Lookup
+from knts.lookup import Lookup
 from knts.words import forms
 
 MOST_WORDS = 40  # of a query that must all be there; the rest of a pasted page is not looked up
 MOST_TERMS = 20  # that are looked up and ranked by
 PLAIN = 3
+MOST_BESIDE_PHRASES = 8
 SHORTEST_BEGINNING = 4  # letters that all forms of a word begin with, to look for them at once
 ONE_TYPO, TWO_TYPOS = 4, 7  # letters from which a word may be misspelt
 
@@ -36,12 +38,12 @@ class Term:
     def stem(self) -> str:
         return stem(self.form)
 
-    def lookup(self, phrases: tuple[tuple[str, ...], ...] = ()) -> Lookup:
+    def lookup(self, phrases: tuple[tuple[str, ...], ...] = (), size: int = 0) -> Lookup:
         """All passages that hold the word in any of its forms, and some more where words begin alike."""
         beginning = self.form if self.open else shared_prefix(self.form)
         if self.open or len(beginning) >= SHORTEST_BEGINNING:
-            return Lookup((beginning,), phrases, prefix=True, size=MOST_PER_PAGE)
-        return Lookup((self.form,), phrases, size=MOST_PER_PAGE)
+            return Lookup((beginning,), phrases, prefix=True, size=size)
+        return Lookup((self.form,), phrases, size=size)
 
     def misspelt(self) -> Lookup | None:
         """Passages that hold a word like this one; None for a word too short to be told from others."""
@@ -95,11 +97,15 @@ class Query:
 
 
 def parse(text: str, *, typing: bool = True) -> Query:
-    """The query in a text. `typing`: the last word may be incomplete, unless white space or a mark follows it."""
-    quoted = tuple(tuple(forms(phrase))[:MOST_WORDS] for phrase in _QUOTED.findall(text))
+    """The query in a text. `typing`: the last word may be incomplete, unless white space or a mark follows it.
+
+    In a text of many words quotation marks cite and do not demand.
+    """
     bare = _QUOTED.sub(" ", text)
-    open_ended = typing and bool(forms(bare)) and bool(forms(text[-1:]))
-    return Query(tuple(forms(bare)), tuple(phrase for phrase in quoted if phrase), open_ended, not text.strip())
+    demanded = _QUOTED.findall(text) if len(forms(bare)) <= MOST_BESIDE_PHRASES else []
+    phrases = tuple(tuple(found)[:MOST_WORDS] for phrase in demanded if (found := forms(phrase)))
+    words = tuple(forms(bare if demanded else text))
+    return Query(words, phrases, typing and bool(words) and bool(forms(text[-1:])), not text.strip())
 
 
 def question(text: str) -> Query:

@@ -6,7 +6,8 @@ Source: Robertson and Zaragoza, The Probabilistic Relevance Framework (2009); th
 """
 
 import math
-from collections import Counter, defaultdict
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -47,7 +48,8 @@ def most_promising(lists: Iterable[tuple[float, Sequence[str]]], most: int) -> l
 
 def rank(query: Query, weights: Mapping[Term, float], chunks: Sequence[Chunk]) -> list[Ranked]:
     """The passages with their scores, best first; equal ones by document and place."""
-    counted = [Counted.of(chunk, weights) for chunk in chunks]
+    matcher = Matcher(weights)
+    counted = [Counted.of(chunk, matcher) for chunk in chunks]
     average = sum(chunk.length for chunk in counted) / len(counted) if counted else 1.0
     pairs = neighbours(query, weights)
     ranked = [Ranked(each.chunk, round(each.score(weights, pairs, average), DIGITS)) for each in counted]
@@ -77,20 +79,16 @@ class Counted:
     titled: Mapping[Term, float]
 
     @classmethod
-    def of(cls, chunk: Chunk, terms: Iterable[Term]) -> "Counted":
+    def of(cls, chunk: Chunk, matcher: "Matcher") -> "Counted":
         """Count the terms in a passage."""
-        matcher = Matcher(terms)
         text = chunk.words.split()
         places: defaultdict[Term, list[int]] = defaultdict(list)
-        known = {form: found for form in set(text) if (found := matcher.terms_of(form))}
-        for place, form in enumerate(text):
-            for term in known.get(form, ()):
-                places[term].append(place)
+        for place, term in matcher.terms_in(text):
+            places[term].append(place)
         titled: defaultdict[Term, float] = defaultdict(float)
         for weight, words in ((TITLE, chunk.title_words), (SECTION, chunk.section_words)):
-            for form, times in Counter(words.split()).items():
-                for term in matcher.terms_of(form):
-                    titled[term] += weight * times
+            for _, term in matcher.terms_in(words.split()):
+                titled[term] += weight
         return cls(chunk, len(text), places, titled)
 
     def score(self, weights: Mapping[Term, float], pairs: Iterable[Pair], average: float) -> float:
@@ -106,8 +104,8 @@ class Counted:
         first, second = (self.places.get(term, ()) for term in pair)
         if not first or not second:
             return 0.0
-        side_by_side = sum(any(0 < after - at <= 2 for after in second) for at in first)
-        close = sum(any(abs(other - at) <= WINDOW for other in second) for at in first)
+        side_by_side = sum(_any_within(second, at + 1, at + 2) for at in first)
+        close = sum(_any_within(second, at - WINDOW, at + WINDOW) for at in first)
         weight = (weights[pair[0]] + weights[pair[1]]) / 2
         return weight * (ADJACENT * _saturated(side_by_side, norm) + NEAR * _saturated(close, norm))
 
@@ -119,11 +117,26 @@ class Matcher:
         terms = list(terms)
         self._by_stem: dict[str, tuple[Term, ...]] = {term.stem: (term,) for term in terms}
         self._open = tuple(term for term in terms if term.open)
+        self._known: dict[str, tuple[Term, ...]] = {}
 
     def terms_of(self, form: str) -> tuple[Term, ...]:
         """The terms that a folded word counts as: those of its stem, and open ones that it begins with."""
-        found = self._by_stem.get(stem(form), ())
-        return found + tuple(term for term in self._open if form.startswith(term.form) and term not in found)
+        known = self._known.get(form)
+        if known is None:
+            found = self._by_stem.get(stem(form), ())
+            known = found + tuple(term for term in self._open if form.startswith(term.form) and term not in found)
+            self._known[form] = known
+        return known
+
+    def terms_in(self, forms: Sequence[str]) -> list[tuple[int, Term]]:
+        """The places of words that count as a term, with the term; the work is done once for each different word."""
+        telling = {form for form in set(forms) if self.terms_of(form)}
+        return [(at, term) for at, form in enumerate(forms) if form in telling for term in self._known[form]]
+
+
+def _any_within(places: Sequence[int], first: int, last: int) -> bool:
+    at = bisect_left(places, first)
+    return at < len(places) and places[at] <= last
 
 
 def _saturated(times: float, norm: float) -> float:

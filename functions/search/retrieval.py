@@ -16,7 +16,10 @@ from knts.lookup import Chunk, Found, Lookup, Scope
 
 T = TypeVar("T")
 
-WINDOW = 200  # passages that are ranked together; later pages of a plain query are ranked window by window
+WINDOW = 120  # passages that are ranked together; later pages of a plain query are ranked window by window
+LISTED = 400  # passages whose ids are read for a loose query: what takes time is Typesense loading each of them
+LONGEST = 100  # ids that are read for one term
+ENOUGH = 50  # passages that hold all of a plain query: with fewer, those that hold a part of it follow them
 SLACK = 20  # passages beyond the page that are checked at once, in case some are no longer current
 
 
@@ -79,10 +82,6 @@ class View:
         return self.found[_window(self.query, number, facets)]
 
     @property
-    def together(self) -> Found:
-        return self.found[self.query.together(WINDOW)]
-
-    @property
     def unknown(self) -> list[Term]:
         return [term for term in self.weights if not self.of(term).total]
 
@@ -99,8 +98,8 @@ async def find(
     view = await _look(index, scope, query, wanted)
     if spelling := await _spelling(index, scope, view):
         view = await _look(index, scope, query.respelt(spelling), wanted)
-    held = view.window(1, wanted.facets).total
-    whole = query.form == "browse" or (query.form == "plain" and held > 0 and not loosely)
+    many = view.window(1, wanted.facets).total >= ENOUGH
+    whole = query.form == "browse" or (query.form == "plain" and many and not loosely)
     page = await (_whole if whole else _partial)(index, scope, view, wanted)
     return await _current(versions, scope, replace(page, spelling=spelling), wanted)
 
@@ -110,7 +109,7 @@ async def _look(index: Index, scope: Scope, query: Query, wanted: Wanted) -> Vie
     terms = query.terms
     windows = [_window(query, number, wanted.facets) for number in {1, *wanted.windows}]
     by_term = {term: term.lookup(query.phrases) for term in terms}
-    lookups = list(dict.fromkeys([Lookup(), query.together(WINDOW), *windows, *by_term.values()]))
+    lookups = list(dict.fromkeys([Lookup(), *windows, *by_term.values()]))
     found = dict(zip(lookups, await index.look_up(scope, lookups), strict=True))
     total = found[Lookup()].total
     return View(query, {term: rarity(found[each].total, total) for term, each in by_term.items()}, found)
@@ -143,12 +142,25 @@ async def _whole(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page
 
 async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page:
     """The most promising passages that hold some of the words; they are all there is to page through."""
+    asked = _affordable(view)
+    found = await index.look_up(scope, [view.query.together(WINDOW), *asked.values()])
     everything = sum(view.weights.values())
-    lists = [(weight, view.of(term).ids) for term, weight in view.weights.items()]
-    lists += [(everything, found.ids) for found in (view.together, view.window(1, wanted.facets))]
+    lists = [(everything, view.window(1, wanted.facets).ids), (everything, found[0].ids)]
+    lists += [(view.weights[term], each.ids) for term, each in zip(asked, found[1:], strict=True)]
     chunks = await index.chunks(scope, most_promising(lists, WINDOW))
     hits = [each for each in rank(view.query, view.weights, chunks) if each.score > 0]
     return Page(view.query, len(hits), 0, hits, counted(wanted.facets, (each.chunk for each in hits)))
+
+
+def _affordable(view: View) -> dict[Term, Lookup]:
+    """Lookups for passages of single terms, the rarest terms first, until `LISTED` passages are listed."""
+    asked: dict[Term, Lookup] = {}
+    left = LISTED
+    for term in sorted(view.weights, key=lambda term: view.of(term).total):
+        if size := min(left, LONGEST, view.of(term).total):
+            asked[term] = term.lookup(view.query.phrases, size)
+            left -= size
+    return asked
 
 
 async def _current(versions: Versions, scope: Scope, page: Page, wanted: Wanted) -> Page:
