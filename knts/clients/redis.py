@@ -1,7 +1,9 @@
 """Connections to the two Redis servers, Lua scripts from their files, and Redis' failures in our words."""
 
 import contextlib
+import hashlib
 import logging
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -90,16 +92,25 @@ async def check_durable(client: Redis) -> list[str]:
 
 
 class Script:
-    """One Lua script, loaded from its file in `lua/`; sent by digest, and in full where the server lacks it."""
+    """One Lua script from its file in `lua/`: sent in full the first time a client uses it, then by its digest."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._source = (LUA / f"{name}.lua").read_text(encoding="utf-8")
+        self._source = (LUA / f"{name}.lua").read_bytes()
+        self._digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest()
+        self._sent: weakref.WeakSet[Any] = weakref.WeakSet()
 
     async def __call__(self, client: Redis, keys: list[str], args: list[Any]) -> Any:
         """The script's reply. Raises Temporary when Redis is not available."""
         with failures():
-            return await client.register_script(self._source)(keys=keys, args=args)
+            if client in self._sent:
+                try:
+                    return await client.evalsha(self._digest, len(keys), *keys, *args)
+                except redis.exceptions.NoScriptError:
+                    self._sent.discard(client)  # the server was restarted: what it ran before is gone
+            reply = await client.eval(self._source, len(keys), *keys, *args)
+            self._sent.add(client)
+            return reply
 
 
 def _text(value: bytes | str) -> str:

@@ -101,3 +101,12 @@ async def test_the_durable_server_is_fit_and_a_careless_one_is_named(redis: Redi
     unfit = " ".join(await check_durable(redis_cache))
     assert "maxmemory-policy is allkeys-lru, should be noeviction" in unfit
     assert "appendonly is no" in unfit
+
+
+async def test_a_script_survives_a_server_that_has_forgotten_it(redis: Redis) -> None:
+    frames = Channel(redis)
+    await frames.open("a", {"id": "a"}, **WHO)
+    assert await frames.append("a", channel.DELTA, {}, once=False) == "written"
+    await redis.script_flush()
+    assert await frames.append("a", channel.DELTA, {}, once=False) == "written"
+    assert await frame_types(frames, "a") == ["queued", "delta", "delta"]
