@@ -21,7 +21,7 @@ from functions.ingress.limits import MAX_DOCUMENT, MAX_REQUEST, NotAcceptable, b
 from functions.ingress.requests import refuse
 from functions.ingress.sse import MEDIA_TYPE as EVENTS
 from functions.ingress.sse import EventStream, resume_from
-from knts import channel
+from knts import channel, telemetry
 from knts.errors import KntsError, NotFound, TooLarge
 from knts.events import JSON
 from knts.runtime import Check, MethodNotAllowed, health, problem_response
@@ -67,7 +67,10 @@ class Api:
         found = match(path)
         if found is None:
             return await self._elsewhere(request, path)
-        methods, part = found
+        methods, part, route = found
+        telemetry.note_route(request.scope, route)
+        if route.startswith("/v1/answers/"):
+            telemetry.correlate(part)
         try:
             check_headers(request)
             answer = await self._call(request, methods, part)
@@ -222,11 +225,12 @@ CALLS: list[tuple[re.Pattern[str], Mapping[str, Call]]] = [
 ]
 
 
-def match(path: str) -> tuple[Mapping[str, Call], str] | None:
-    """The methods of a raw path and the part of it that names something, still encoded."""
+def match(path: str) -> tuple[Mapping[str, Call], str, str] | None:
+    """The methods of a raw path, the part of it that names something, still encoded, and its route with `{id}` there."""
     for pattern, methods in CALLS:
         if found := pattern.fullmatch(path):
-            return methods, found[1] if pattern.groups else ""
+            part = found[1] if pattern.groups else ""
+            return methods, part, path[: found.start(1)] + "{id}" + path[found.end(1) :] if part else path
     return None
 
 

@@ -61,11 +61,6 @@ class Asks:
         """How long it may still take; negative when it is late."""
         return (int(ask["deadline"]) - self.tailer.now_ms()) / 1000
 
-    async def alive(self, ask: Ask) -> bool:
-        """Whether all of its streams can still be read."""
-        keys = [channel.frames_key(ask["id"])] + ([channel.flow_key(ask["flight"])] if "flight" in ask else [])
-        return all([await self.channel.alive(key) for key in keys])
-
     async def fail(self, ask_id: str, error: KntsError) -> None:
         """End an ask that nothing has ended yet, as failed."""
         await self.channel.append(ask_id, channel.FAILED, self.failure(error))

@@ -64,16 +64,11 @@ class Following:
         return found or ([BEAT] if self.heartbeat else [])
 
     async def _silence(self) -> list[Event]:
-        """Nothing stands after the client's position: is it being made, has he read all of it, or is it lost?"""
-        ask, final = await self.asks.finished(self.who, self.ask["id"], self.ask["kind"])
+        """Nothing stands after the client's position: is it still being made, or have its frames expired?"""
+        _, final = await self.asks.finished(self.who, self.ask["id"], self.ask["kind"])
         if final is None:
             return [BEAT] if self.heartbeat else []
-        if batch := await self._next(0):
-            return batch
-        if await self.asks.alive(ask):
-            self.reading.ended = True
-            return []
-        return [await self._last(final)]
+        return await self._next(0) or [await self._last(final)]
 
     async def _late(self) -> list[Event]:
         """The deadline has passed: the end is read, or written and read, or, without Redis, at least told."""
@@ -86,8 +81,7 @@ class Following:
         return [await self._last(final or self.asks.failure(late(self.ask)))]
 
     async def _last(self, final: Mapping[str, Any]) -> Event:
-        self.reading.ended = True
-        return self.reading.position.token(), final["status"], await self._composed(final)
+        return self.reading.finish(), final["status"], await self._composed(final)
 
     async def _composed(self, final: Mapping[str, Any]) -> dict[str, Any]:
         """A search's result as it is; an answer with what was noted of its ask on the way."""
@@ -114,6 +108,8 @@ async def follow(
     """The events of the principal's own ask after a position. Raises NotFound, Gone, Temporary before the first."""
     ask = await asks.own(who, ask_id, kind)
     reading = Reading(ask_id, after)
+    if reading.ended:
+        return
     reading.resume(ask.get("flight"))
     following = Following(asks, presence, who, ask, reading, asks.tailer.follower(), heartbeat)
     with contextlib.closing(following):

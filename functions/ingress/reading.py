@@ -12,6 +12,8 @@ from knts.channel import Frame, Position
 
 START = "0"
 JOINED = "0-0"  # the flight's beginning too, but told apart: `joined` was read, so it need not be met again
+_NEVER = f"{2**64 - 1}-{2**64 - 1}"
+ENDED = Position(_NEVER, _NEVER)  # whoever has read the last event gets nothing more, whatever is still written
 
 
 @dataclass
@@ -21,7 +23,10 @@ class Reading:
     ask_id: str
     position: Position
     flight: str | None = None
-    ended: bool = field(default=False, init=False)
+    ended: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ended = self.position == ENDED
 
     def resume(self, flight: str | None) -> None:
         """Follow the flight at once where the position is beyond `joined`."""
@@ -43,8 +48,14 @@ class Reading:
             self._take_own(frame)
         else:
             self.position = Position(self.position.ask, frame.id)
-        self.ended = frame.last
+        if frame.last:
+            self.finish()
         return self.position.token(), frame.type, frame.data
+
+    def finish(self) -> str:
+        """Nothing follows; the position of the end."""
+        self.ended, self.position = True, ENDED
+        return self.position.token()
 
     def _take_own(self, frame: Frame) -> None:
         self.position = Position(frame.id, self.position.flight)
