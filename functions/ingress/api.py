@@ -226,7 +226,7 @@ CALLS: list[tuple[re.Pattern[str], Mapping[str, Call]]] = [
 
 
 def match(path: str) -> tuple[Mapping[str, Call], str, str] | None:
-    """The methods of a raw path, the part of it that names something, still encoded, and its route with `{id}` there."""
+    """The methods of a raw path, the part of it that names something, still encoded, and its route: `{id}` there."""
     for pattern, methods in CALLS:
         if found := pattern.fullmatch(path):
             part = found[1] if pattern.groups else ""

@@ -13,7 +13,7 @@ from knts.cli.errors import CommandError
 
 Span = dict[str, Any]
 
-SHORT_NS = 2_000_000  # Redis calls below this are summed up in their parent's line
+SHORT_NS = 2_000_000  # Redis calls below this, or a hundredth of the whole, are summed up in their parent's line
 _ID = re.compile(r"[0-9A-Za-z-]{4,64}\Z")
 
 
@@ -73,23 +73,25 @@ def _lines(files: Iterable[Path], holding: Sequence[bytes]) -> Iterator[Span]:
 def tree(spans: Sequence[Span], *, fold: bool = True) -> list[Node]:
     """The spans' trees, oldest first; a span whose parent was not recorded is a root."""
     nodes = {span["span_id"]: Node(span) for span in spans}
+    total = max((span["end"] for span in spans), default=0) - min((span["start"] for span in spans), default=0)
+    short = max(SHORT_NS, total // 100)
     children: dict[str | None, list[Node]] = defaultdict(list)
     for node in nodes.values():
         parent = node.span["parent_id"]
         children[parent if parent in nodes else None].append(node)
     for node in nodes.values():
         for child in children[node.span["span_id"]]:
-            if fold and _foldable(child, children):
+            if fold and _foldable(child, children, short):
                 node.folded.append(child.span)
             else:
                 node.children.append(child)
     return children[None]
 
 
-def _foldable(node: Node, children: dict[str | None, list[Node]]) -> bool:
+def _foldable(node: Node, children: dict[str | None, list[Node]], short: int) -> bool:
     is_redis = "db.system.name" in node.span["attributes"] or "db.system" in node.span["attributes"]
     leaf = not children.get(node.span["span_id"])
-    return is_redis and leaf and not node.span["error"] and node.took < SHORT_NS
+    return is_redis and leaf and not node.span["error"] and node.took < short
 
 
 def walk(nodes: Sequence[Node], guides: tuple[bool, ...] = ()) -> Iterator[tuple[tuple[bool, ...], Node]]:

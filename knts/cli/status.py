@@ -106,7 +106,8 @@ def _print(found: dict[str, Any]) -> None:
     else:
         told = ", ".join(f"{number} {status}" for status, number in sorted(documents["by_status"].items())) or "none"
         table.add_row("documents", told if documents["complete"] else f"at least {told}")
-    table.add_row("models", output.shown(", ".join(found["models"])) or "unknown")
+    if found["models"]:
+        table.add_row("models", output.shown(", ".join(found["models"])))
     for lane, counts in sorted(found["queues"].items()):
         if any(counts.values()):
             table.add_row(output.shown(lane), ", ".join(f"{number} {what}" for what, number in counts.items()))

@@ -1,6 +1,7 @@
 """`knts trace`: one answer's way through the functions as a waterfall in the terminal."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -82,7 +83,15 @@ def label(span: Span) -> str:
         return f"{name} :{address.port or address.hostname}{address.path}"
     if status := attributes.get("http.response.status_code"):
         return f"{name} {status}"
+    if "db.system.name" in attributes:
+        return commands(name)
     return name.replace("knts.", "").replace(".v1", "")
+
+
+def commands(name: str) -> str:
+    """A pipeline's commands, each named once: "SET SADD ×4"."""
+    counts = Counter(name.split())
+    return " ".join(command if number == 1 else f"{command} ×{number}" for command, number in counts.items())
 
 
 def _bar(offset: int, took: int, total: int, width: int) -> str:

@@ -14,6 +14,7 @@ from knts.cli.api import Api
 from knts.cli.errors import Answered, CommandError, NoConnection
 
 OUTCOME_STYLES = {"delivered": "green", "retried": "yellow", "dead-lettered": "red"}
+KINDS = ("accepted", "delivery", "missed")
 RECONNECT_SECONDS = 1.0
 
 
@@ -40,6 +41,8 @@ async def run(broker: str, types: Sequence[str], *, as_json: bool) -> int:
 
 def _print(kind: str, data: Mapping[str, Any], types: Sequence[str], *, as_json: bool) -> None:
     attributes = data.get("attributes") or {}
+    if kind not in KINDS:
+        return
     if types and not any(attributes.get("type", "").startswith(prefix) for prefix in types):
         return
     if as_json:

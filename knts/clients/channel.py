@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from knts import channel
+from knts import channel, telemetry
 from knts.channel import Frame
 from knts.clients.redis import Redis, Script, failures
 
@@ -28,6 +28,7 @@ class Channel:
 
         `fields` are noted on the ask; `tenant` and `owner` (who may read it) must be among them.
         """
+        telemetry.correlate(correlation_id)
         named = [part for item in fields.items() for part in item]
         reply = await _open(
             self.redis,

@@ -4,7 +4,7 @@
 before `start`: it then does next to nothing. docs/telemetry.md names the spans, metrics and settings.
 """
 
-from knts.telemetry.asgi import ServerSpans
+from knts.telemetry.asgi import ServerSpans, note_route
 from knts.telemetry.context import correlate, correlated, correlation_id
 from knts.telemetry.measures import add, count, metrics, observe, watch
 from knts.telemetry.model import ModelCall, model_call
@@ -28,6 +28,7 @@ __all__ = [
     "count",
     "metrics",
     "model_call",
+    "note_route",
     "observe",
     "processing",
     "publishing",

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from knts.telemetry import context, measures, spans
 
 UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
+ROUTE = "knts.route"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"})
 _CARRIED = {b"traceparent": "traceparent", b"tracestate": "tracestate", b"baggage": "baggage"}
 _EVENT = {b"ce-traceparent": "traceparent", b"ce-tracestate": "tracestate"}
@@ -118,11 +119,18 @@ def _extracted(carrier: dict[str, str]) -> Context | None:
     return found if trace.get_current_span(found).get_span_context().is_valid else None
 
 
+def note_route(scope: Scope, route: str) -> None:
+    """Tell the span around this request its route, such as "/v1/answers/{id}", where no Starlette route does."""
+    scope[ROUTE] = route
+
+
 def route(scope: Scope) -> str:
     """The path with its parameters' values replaced by their names: "/v1/answers/{id}".
 
     functions-framework matches every path as the parameter `path`, so only the inner app's parameters count.
     """
+    if ROUTE in scope:
+        return str(scope[ROUTE])
     path: str = scope["path"]
     mounted: str = scope.get("root_path", "")
     if mounted:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from opentelemetry import trace
 
+MAX_ID = 128  # a client may name any text as an id
 CORRELATION_ATTRIBUTE = "knts.correlation_id"
 
 _correlation: contextvars.ContextVar[str] = contextvars.ContextVar("knts_correlation", default="")
@@ -19,8 +20,8 @@ def correlation_id() -> str:
 
 def correlate(correlation_id: str) -> None:
     """Put the correlation id on the span at hand and on all that follows in this task."""
-    _correlation.set(correlation_id)
-    _mark(correlation_id)
+    _correlation.set(correlation_id[:MAX_ID])
+    _mark(correlation_id[:MAX_ID])
 
 
 @contextlib.contextmanager

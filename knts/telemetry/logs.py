@@ -52,7 +52,7 @@ def configure(service: str, level: str) -> None:
     root.setLevel(level.upper() if known else logging.INFO)
     if not known:
         root.warning("LOG_LEVEL %r is not a level; INFO is used", level)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in ("uvicorn", "uvicorn.error"):  # not uvicorn.access: a span and a metric say the same of each request
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     for name in _CHATTY:

@@ -11,6 +11,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
 MAX_BYTES = 16 * 1024 * 1024
 FLUSH_MS = 500  # spans are on disk within this time
+_EXPECTED = "NoScriptError"  # Redis does not know a script yet; redis-py then loads it and calls it again
 
 
 class Recorder(SpanExporter):
@@ -57,5 +58,7 @@ def line(span: ReadableSpan, service: str) -> dict[str, Any]:
 
 def _error(span: ReadableSpan) -> str | None:
     if span.status.is_ok or span.status.is_unset:
+        return None
+    if (span.status.description or "").startswith(_EXPECTED):
         return None
     return span.status.description or str((span.attributes or {}).get("error.type", "error"))
