@@ -65,16 +65,8 @@ def chunks(event: Event) -> list[bytes]:
     Raises Permanent naming the field: sections that break a rule, NUL anywhere, too many metadata keys.
     """
     data, about = event.payload, version(event)
-    for field in _nul(data):
-        raise _refused(field, "must not hold the character NUL")
-    sections = [
-        Section(int(one["start"]), int(one["end"]), one.get("title", ""), one.get("metadata"))
-        for one in data.get("sections", ())
-    ]
-    passages = chunking.passages(data["text"], sections)
-    keys = {*data.get("metadata", ()), *(key for passage in passages for key in passage.metadata)}
-    if len(keys) > MAX_KEYS:
-        raise _refused("metadata", f"must have at most {MAX_KEYS} different keys, its sections' included")
+    _check(data)
+    passages = chunking.passages(data["text"], _sections(data))
     leads, tail = chunking.leads(data["text"], passages)
     whole, ends = _whole(about, data), _ends(about, len(passages), tail)
     return [
@@ -89,6 +81,21 @@ def chunks(event: Event) -> list[bytes]:
             }
         )
         for number, (passage, lead) in enumerate(zip(passages, leads, strict=True))
+    ]
+
+
+def _check(data: Mapping[str, Any]) -> None:
+    for field in _nul(data):
+        raise _refused(field, "must not hold the character NUL")
+    keys = {key for part in (data, *data.get("sections", ())) for key in part.get("metadata", ())}
+    if len(keys) > MAX_KEYS:
+        raise _refused("metadata", f"must have at most {MAX_KEYS} different keys, its sections' included")
+
+
+def _sections(data: Mapping[str, Any]) -> list[Section]:
+    return [
+        Section(int(one["start"]), int(one["end"]), one.get("title", ""), one.get("metadata"))
+        for one in data.get("sections", ())
     ]
 
 

@@ -355,12 +355,7 @@ async def test_a_paused_writer_resurrects_nothing(parts: Parts, monkeypatch: pyt
     assert await parts.records.current("t", ["d"]) == {}
 
 
-async def test_what_a_dead_writer_left_behind_goes_with_its_redelivery(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def dying(*args: Any, **more: Any) -> Any:
-        raise Crash
-
+async def test_what_a_dead_writer_left_behind_goes_with_its_redelivery(parts: Parts) -> None:
     stuck = upserted("d", 1, "stuck")
     claimed = await parts.records.claim("t", "d", 1, handler.version(stuck).content_hash)
     assert claimed == "claimed"
