@@ -58,8 +58,7 @@ class Replies:
         self.waiting[event_id] = asyncio.get_running_loop().create_future()
         return self.waiting[event_id]
 
-    async def follow(self) -> None:
-        last = await self._newest()
+    async def follow(self, last: bytes) -> None:
         while True:
             for _, entries in await self.redis.xread({self.stream: last}, block=2000):
                 for last, fields in entries:  # noqa: B007 - the last one's id is where to go on
@@ -67,7 +66,7 @@ class Replies:
                     if found := self.waiting.pop(cause, None):
                         found.set_result(None)
 
-    async def _newest(self) -> bytes:
+    async def newest(self) -> bytes:
         newest = await self.redis.xrevrange(self.stream, count=1)
         return bytes(newest[0][0]) if newest else b"0"
 
@@ -92,7 +91,7 @@ async def running(url: str, *args: str, **env: str) -> AsyncIterator[None]:
 async def measured(address: str, redis: Redis, stream: str, at_once: int, label: str) -> Sample:
     """One closed loop of events to `address`, each done when its reply stands in `stream`."""
     replies = Replies(redis, stream)
-    following = asyncio.create_task(replies.follow())
+    following = asyncio.create_task(replies.follow(await replies.newest()))
     body = orjson.dumps(DATA)
     async with aiohttp.ClientSession() as http:
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from knts import events
+from knts import events, telemetry
 from knts.devbroker import delivery, sending, tracing
 from knts.devbroker.delivery import Attempt, DeadLetter, Done, Retry
 from knts.devbroker.lanes import Lane
@@ -200,7 +200,7 @@ class Dispatcher:
         with tracing.delivering(entry.event, entry.trace, lane.trigger.key, lane.target) as (carrier, span):
             headers = {"prefer": "reply", "kn-namespace": lane.trigger.namespace, **carrier}
             event = delivery.outgoing(entry.event)
-            with self.watcher.timed(lane):
+            with self.watcher.timed(lane), telemetry.quiet():  # the span around it tells all that a client span would
                 attempt = await sending.send(self.http, lane.target, event, headers, lane.policy.timeout)
             tracing.answered(span, attempt)
         return attempt, carrier.get("traceparent", "")

@@ -25,8 +25,6 @@ from knts.settings import DurableRedis, http_url, positive_int, read, seconds, s
 
 log = logging.getLogger(__name__)
 
-HEAD_TIMEOUT = 15.0  # for a connection's first request head, and between requests
-
 
 def addresses(text: str) -> dict[str, str]:
     """A JSON object of absolute http(s) URLs by the name of the Knative Service."""
@@ -59,6 +57,9 @@ class BrokerSettings:
     body_timeout: float = setting(
         "KNTS_BODY_TIMEOUT", "seconds that a request's body may take to arrive", 10.0, parse=seconds
     )
+    head_timeout: float = setting(
+        "KNTS_HEAD_TIMEOUT", "seconds for a request's head, and that a connection may idle", 15.0, parse=seconds
+    )
 
 
 @contextlib.asynccontextmanager
@@ -76,7 +77,7 @@ async def broker(env: Mapping[str, str]) -> AsyncIterator[str]:
         dispatcher = Dispatcher(store, http, watcher)
         ingress = Ingress(dispatcher, manifests, store, watcher, settings.body_timeout)
         async with store.running(), _working(dispatcher, manifests):
-            async with _listening(ingress, settings.host, settings.port) as address:
+            async with _listening(ingress, settings) as address:
                 yield address
                 dispatcher.closing = True
             await dispatcher.close(settings.grace)
@@ -98,12 +99,14 @@ async def _working(dispatcher: Dispatcher, manifests: Manifests) -> AsyncIterato
 
 
 @contextlib.asynccontextmanager
-async def _listening(ingress: Ingress, host: str, port: int) -> AsyncIterator[str]:
-    runner = web.AppRunner(ingress.app(), access_log=None, keepalive_timeout=HEAD_TIMEOUT, shutdown_timeout=2.0)
+async def _listening(ingress: Ingress, settings: BrokerSettings) -> AsyncIterator[str]:
+    runner = web.AppRunner(
+        ingress.app(), access_log=None, keepalive_timeout=settings.head_timeout, shutdown_timeout=2.0
+    )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
-        yield f"http://{host}:{port}"
+        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+        yield f"http://{settings.host}:{settings.port}"
     finally:
         await runner.cleanup()
 

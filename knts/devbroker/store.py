@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import orjson
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ResponseError
 
 from knts.clients.redis import Redis, failures
@@ -150,7 +152,8 @@ class Store:
                 raise
             await self._writer.write("XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
             reply = await self._writer.write(*command)
-        return [_entry(entry_id, fields) for _, entries in reply or () for entry_id, fields in entries]
+        found = reply.items() if isinstance(reply, dict) else reply or ()  # as the protocol's version has it
+        return [_entry(entry_id, fields) for _, entries in found for entry_id, fields in entries]
 
     async def entry(self, stream: str, entry_id: str) -> Entry | None:
         """One entry by its id; None where somebody has deleted it."""
@@ -234,10 +237,7 @@ class _Writer:
     async def _send(self, batch: list[tuple[tuple[Any, ...], asyncio.Future[Any]]]) -> None:
         replies: Sequence[Any]
         try:
-            pipeline = self.redis.pipeline(transaction=False)
-            for command, _ in batch:
-                pipeline.execute_command(*command)
-            replies = await pipeline.execute(raise_on_error=False)
+            replies = await self._exchange([command for command, _ in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, each of those who wait must hear of it
             replies = [error] * len(batch)
         for (_, future), reply in zip(batch, replies, strict=True):
@@ -247,6 +247,28 @@ class _Writer:
                 future.set_exception(reply)
             else:
                 future.set_result(reply)
+
+    async def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The replies to commands sent at once; an error that Redis answers with stands among them.
+
+        By hand and not by redis-py's pipeline, which costs twice the processor time of it.
+        """
+        pool = self.redis.connection_pool
+        connection = await pool.get_connection()
+        try:
+            await connection.send_packed_command([hiredis.pack_command(command) for command in commands])
+            return [await self._reply(connection) for _ in commands]
+        except BaseException:
+            await connection.disconnect(nowait=True)  # replies still under way must not be taken for others
+            raise
+        finally:
+            await pool.release(connection)
+
+    async def _reply(self, connection: AbstractConnection) -> Any:
+        try:
+            return await connection.read_response()
+        except ResponseError as error:
+            return error
 
 
 def _fields(entry: Entry) -> tuple[bytes, bytes, str]:
