@@ -106,6 +106,7 @@ async def test_facets_are_learned_from_the_hits_and_asked_for_at_once_from_then_
 
     asked = [search["facets"] for search in ingress.searches]
     assert asked == [[], ["play", "act", "speaker"], ["play", "act", "speaker"]]
+    assert [search["query"] for search in ingress.searches] == ["", "to", "to"]
 
 
 async def test_a_filter_narrows_and_is_a_chip_that_takes_it_away(page: httpx.AsyncClient) -> None:

@@ -61,7 +61,7 @@ async def body(*frames: Frame, fails: KntsError | None = None, from_start: bool 
         ("queued", {"position": 3, "expected_ms": 4200}, [("status", "Number 3 in the queue, about 4.2 s …")]),
         ("passages", {"passages": [PASSAGE]}, [("reading", "<reading>1</reading>"), ("status", "Reading 1 passage …")]),
         ("passages", {"passages": []}, [("reading", "<reading>0</reading>"), ("status", "Reading 0 passages …")]),
-        ("joined", {"flight": "f"}, [("status", "Reading the passages …")]),
+        ("joined", {"flight": "f"}, []),
         ("delta", {"text": "a<b"}, [("status", "Writing …"), ("delta", "a&lt;b")]),
         ("reset", {}, [("status", "Starting over …"), ("reset", "<!-- -->")]),
         ("citation", {"quote": "x"}, []),

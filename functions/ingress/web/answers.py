@@ -29,10 +29,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Citation:
-    """One place of an answer: the source's number and its passage with the quoted words marked."""
+    """One place of an answer: its source, the source's passage with the quoted words marked, and where they stand."""
 
     id: str
     source: Source
+    link: str
     runs: tuple[Run, ...]
 
 
@@ -98,7 +99,8 @@ def _citation(
         sources[place] = source(len(sources) + 1, passage)
     start = citation["start"] - passage["start"]
     quoted = (start, start + citation["end"] - citation["start"])
-    return Citation(f"citation-{index + 1}", sources[place], marks.runs(passage["text"], [quoted]))
+    link = document_link(citation, citation["start"], citation["end"])
+    return Citation(f"citation-{index + 1}", sources[place], link, marks.runs(passage["text"], [quoted]))
 
 
 def _around(citation: Mapping[str, Any], passages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from functions.ingress.web import hits
 from functions.ingress.web.address import Address
 from functions.ingress.web.hits import Results
 
+SAMPLE = 50  # hits that the first search of a scope learns from
 MAX_FACETS = 16  # as in schemas/events/knts.search.requested.v1.json
 
 
@@ -61,6 +62,8 @@ def wanted(address: Address, known: Sequence[str]) -> list[str]:
 
 async def find(ingress: Searching, who: Principal, address: Address, keys: FacetKeys) -> Results:
     """The results of an address; without words and filters, what there is. Raises what `Ingress.search` does."""
+    if not keys.known(who):
+        keys.learn(who, (await ingress.search(who, request(Address(), (), SAMPLE)))["hits"])
     body = await ingress.search(who, request(address, wanted(address, keys.known(who))))
     if keys.learn(who, body["hits"]):
         again = await ingress.search(who, request(address.at(0), wanted(address, keys.known(who)), limit=1))

@@ -91,7 +91,7 @@ def results(address: Address, body: Mapping[str, Any], *, empty: bool = False) -
         found=found,
         took_ms=body.get("took_ms"),
         hits=tuple(_hit(hit) for hit in hits),
-        facets=_facets(address, body.get("facets") or {}),
+        facets=_facets(address, body.get("facets") or {}, found),
         chips=tuple(Chip(key, label(key), value, _link(address.toggled(key, value))) for key, value in address.filters),
         more=Link(following.url(), following.url(MORE)) if hits and shown < found else None,
         spelling=tuple((body.get("spelling") or {}).items()),
@@ -110,10 +110,12 @@ def _link(address: Address) -> Link:
 
 def _hit(hit: Mapping[str, Any]) -> Hit:
     passage = hit["passage"]
-    tags = [text for value in metadata(hit).values() for text in _texts(value)]
+    section = passage.get("section") or hit.get("section") or ""
+    told = f"{hit.get('title', '')} {section}"
+    tags = [text for value in metadata(hit).values() for text in _texts(value) if text not in told]
     return Hit(
         title=hit.get("title") or hit["document_id"],
-        section=passage.get("section") or hit.get("section") or "",
+        section=section,
         link=document_link(hit, passage["start"], passage["end"]),
         url=outside_link(hit),
         excerpt=marks.excerpt(passage["text"], hit.get("highlights", [])),
@@ -135,8 +137,8 @@ def _texts(value: Any) -> list[str]:
     return [str(value)] if value not in (None, "") else []
 
 
-def _facets(address: Address, counted: Mapping[str, Any]) -> tuple[Facet, ...]:
-    shown = [_facet(address, key, _counts(values)) for key, values in counted.items()]
+def _facets(address: Address, counted: Mapping[str, Any], found: int) -> tuple[Facet, ...]:
+    shown = [_facet(address, key, _counts(values), found) for key, values in counted.items()]
     return tuple(facet for facet in shown if facet.choices)
 
 
@@ -147,13 +149,12 @@ def _counts(values: Any) -> list[tuple[str, int]]:
     return [(str(one["value"]), one["count"]) for one in values]
 
 
-def _facet(address: Address, key: str, counts: Sequence[tuple[str, int]]) -> Facet:
+def _facet(address: Address, key: str, counts: Sequence[tuple[str, int]], found: int) -> Facet:
     chosen = [value for one, value in address.filters if one == key]
     known = dict(counts)
     absent = [(value, None) for value in chosen if value not in known]
-    choices = [_choice(address, key, value, count) for value, count in [*absent, *counts]]
-    if len(choices) < 2 and not chosen:  # a value that all hits share narrows nothing
-        choices = []
+    telling = [one for one in counts if one[1] < found or one[0] in chosen]  # what all hits share narrows nothing
+    choices = [_choice(address, key, value, count) for value, count in [*absent, *telling]]
     choices.sort(key=lambda choice: not choice.chosen)
     return Facet(label(key), tuple(choices[:SHOWN_VALUES]), tuple(choices[SHOWN_VALUES:]))
 

@@ -52,8 +52,6 @@ class Fragments:
             return [("reading", self.reading(passages)), status(reading_words(len(passages)))]
         if frame_type == channel.QUEUED:
             return [status(queued_words(data))]
-        if frame_type == channel.JOINED:
-            return [status("Reading the passages …")]
         return []
 
     def _delta(self, text: str) -> list[Fragment]:
