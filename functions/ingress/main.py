@@ -15,7 +15,8 @@ from functions.ingress import contract
 from functions.ingress.api import Api, Pace
 from functions.ingress.asks import Asks
 from functions.ingress.gate import AccessSettings, Gate
-from functions.ingress.handler import Ingress, Limits
+from functions.ingress.handler import Limits
+from functions.ingress.measured import Measured
 from functions.ingress.presence import Presence
 from functions.ingress.web import page
 from knts.clients import redis as redis_client
@@ -64,7 +65,7 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
         flights, records = Flights(durable), Records(durable)
         tailer = await stack.enter_async_context(Tailer(durable).running())
         presence = await stack.enter_async_context(Presence(flights).telling())
-        ingress = Ingress(
+        ingress = Measured(
             publisher=publisher,
             records=records,
             texts=Chunks(typesense),

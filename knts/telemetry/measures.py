@@ -35,11 +35,7 @@ KNOWN: Mapping[str, Known] = {
     "knts.answers": Known("{answer}", "Answers that ended, by status and cache."),
     "knts.answer.first_token": Known("s", "From the question's arrival to its answer's first word.", MODEL_SECONDS),
     "knts.answer.duration": Known("s", "From the question's arrival to the end of its answer.", MODEL_SECONDS),
-    "knts.searches": Known("{search}", "Searches that ended, by outcome."),
-    "knts.documents": Known("{document}", "Documents worked, by outcome."),
-    "knts.chunks": Known("{chunk}", "Chunks written to the index."),
     "knts.waiting": Known("{client}", "Clients that wait for an answer now."),
-    "knts.dead_letters": Known("{event}", "Events that came to the dead letters, by type."),
 }
 
 

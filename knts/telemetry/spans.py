@@ -138,10 +138,11 @@ class Work:
 
     span: trace.Span
     outcome: str = "done"
+    reply_type: str = ""
 
     def replied(self, event_type: str) -> None:
         """The work led to an event of this type."""
-        self.outcome = "replied"
+        self.outcome, self.reply_type = "replied", event_type
         self.span.set_attribute("knts.reply_type", event_type)
 
 
@@ -166,7 +167,7 @@ def processing(event: Event, headers: Mapping[str, str]) -> Iterator[Work]:
             raise
         finally:
             span.set_attribute("knts.outcome", work.outcome)
-            labels = {"cloudevents.event_type": event.type, "outcome": work.outcome}
+            labels = {"cloudevents.event_type": event.type, "outcome": work.outcome, "reply_type": work.reply_type}
             measures.observe("messaging.process.duration", time.perf_counter() - started, labels)
 
 
