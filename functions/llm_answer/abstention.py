@@ -1,0 +1,60 @@
+"""Abstention: whether the passages can hold the answer at all, and whether the model says that they don't. Pure."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from functions.llm_answer.text import stem, words
+
+REFUSAL = "The documents do not tell."  # what the prompt asks the model to say
+
+NO_PASSAGES = "no document that may be read fits the question"
+UNRELATED = "the nearest documents do not speak of what the question asks"
+NOT_TOLD = "the model finds no answer in the nearest documents"
+
+
+def before(question: str, passages: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why there is nothing to answer from, decided before a word is generated; None when it is worth trying.
+
+    A question without any informative word can't be judged by its words, and is tried.
+    """
+    if not passages:
+        return NO_PASSAGES
+    asked = {stem(word.folded) for word in words(question) if word.informative}
+    told = {word for passage in passages for word in _told(passage)}
+    if not asked or asked & told or any(_misspelt(word, other) for word in asked for other in told):
+        return None
+    return UNRELATED
+
+
+def after(answer: str) -> str | None:
+    """Why a finished answer is none: it says that the documents do not tell, as the prompt asks for; else None."""
+    said = [word.folded for word in words(answer)]
+    refusal = [word.folded for word in words(REFUSAL)]
+    return NOT_TOLD if said[: len(refusal)] == refusal else None
+
+
+def nearest(passages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The documents that come nearest, best first, to be offered instead of an answer."""
+    documents = {
+        passage["document_id"]: {
+            "document_id": passage["document_id"],
+            "title": passage.get("title", ""),
+            "url": passage.get("url"),
+        }
+        for passage in reversed(passages)
+    }
+    return list(documents.values())[::-1]
+
+
+def _misspelt(word: str, other: str) -> bool:
+    """Whether two words differ so little that one may be meant by the other: search forgives typos, so must this."""
+    if word[0] != other[0] or min(len(word), len(other)) < 4 or abs(len(word) - len(other)) > 1:
+        return False
+    mine, theirs = Counter(word), Counter(other)
+    return (mine - theirs).total() + (theirs - mine).total() <= 2
+
+
+def _told(passage: Mapping[str, Any]) -> set[str]:
+    text = " ".join((passage["text"], passage.get("title", ""), passage.get("section", "")))
+    return {stem(word.folded) for word in words(text)}

@@ -1,0 +1,263 @@
+"""Citations: which exact words of which passage carry which part of an answer. Pure; decided by code alone.
+
+A sentence of the answer is tied to the passages' own words: to the run of words that both have where it carries most
+of what the sentence says, else to the passage sentence that shares enough of it. What neither holds gets no citation.
+Markers such as [1] that the model wrote are hints between equals, never proof, and stay in the answer as written.
+"""
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from functions.llm_answer.text import Word, sentences, stem, words
+
+ENOUGH = 0.5  # share of what a sentence says that a run of shared words must carry
+ENOUGH_SPREAD = 0.6  # the same for words that stand apart: more, since their order proves nothing
+REST = 0.8  # below this share the rest of a sentence may be carried by a second run
+LONG_RUN = 3  # informative words, not all of the question, that make a run worth citing whatever its share
+SHORT_RUN = 3  # words; a run shorter than this is quoted with its whole sentence, since alone it tells nothing
+MAX_QUOTE = 320  # characters of a sentence that is quoted whole
+FROM_QUESTION = 0.15  # what a word of the question weighs: repeating it claims little
+
+_MARKER = re.compile(r"\[\s*(\d{1,2}(?:\s*,\s*\d{1,2})*)\s*\]")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of a passage: the words `first` to `last` (exclusive) of it, and their stems."""
+
+    start: int
+    end: int
+    first: int
+    last: int
+    stems: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A passage prepared for matching."""
+
+    passage: Mapping[str, Any]
+    words: list[Word]
+    sentences: list[Sentence]
+    places: dict[str, list[int]]  # folded word -> indexes in `words`
+
+    def sentence_at(self, word: int) -> Sentence:
+        """The sentence in which a word stands."""
+        return next(each for each in self.sentences if each.first <= word < each.last)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Words that a sentence of the answer (from `at`) and a source (from `place`) have in common, in a row."""
+
+    source: Source
+    at: int
+    place: int
+    length: int
+    weight: float
+    new: bool  # whether it says something that the question did not
+    favour: float  # decides between runs of the same weight
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the answer: its place, its words without markers, and the passages that its markers name."""
+
+    start: int
+    end: int
+    words: list[Word]
+    hints: frozenset[int]
+
+
+def cite(answer: str, passages: Sequence[Mapping[str, Any]], question: str) -> list[dict[str, Any]]:
+    """The citations of an answer, in its order.
+
+    `passages` are those that the prompt showed, each with document_id, version, start and text (the document's text
+    from `start`). Of each citation, `start` and `end` count code points in the document's text, where `quote` stands
+    exactly; `answer_start` and `answer_end` in the answer; `sha256` is the hex digest of the quote's UTF-8.
+    """
+    sources = [_prepared(passage) for passage in passages]
+    weigh = _Weights(sources, question)
+    found = [citation for claim in _claims(answer) for citation in _carried(claim, sources, weigh)]
+    unique = {tuple(sorted(citation.items(), key=str)): citation for citation in found}
+    return sorted(unique.values(), key=lambda citation: (citation["answer_start"], citation["start"]))
+
+
+def holds(citation: Mapping[str, Any], document_text: str) -> bool:
+    """Whether a citation is true of a document's text: the quote stands there, and its digest is right."""
+    start, end, quote = citation["start"], citation["end"], citation["quote"]
+    there = 0 <= start < end <= len(document_text) and document_text[start:end] == quote
+    return there and bool(citation["sha256"] == _digest(quote))
+
+
+class _Weights:
+    """What a word says: more the fewer sentences of the passages have it, little when the question had it already."""
+
+    def __init__(self, sources: Sequence[Source], question: str) -> None:
+        every = [sentence.stems for source in sources for sentence in source.sentences]
+        self.total = len(every)
+        self.found = Counter(each for stems in every for each in stems)
+        self.asked = frozenset(stem(word.folded) for word in words(question) if word.informative)
+
+    def new(self, word: Word) -> bool:
+        """Whether the word is informative and not the question's."""
+        return word.informative and stem(word.folded) not in self.asked
+
+    def __call__(self, word: Word) -> float:
+        if not word.informative:
+            return 0.0
+        known = stem(word.folded)
+        weight = math.log(1 + (self.total + 1) / (self.found[known] + 1))
+        return weight * (FROM_QUESTION if known in self.asked else 1.0)
+
+
+def _prepared(passage: Mapping[str, Any]) -> Source:
+    every = words(passage["text"])
+    places: dict[str, list[int]] = {}
+    for index, word in enumerate(every):
+        places.setdefault(word.folded, []).append(index)
+    split, first = [], 0
+    for start, end in sentences(passage["text"]):
+        last = first
+        while last < len(every) and every[last].start < end:
+            last += 1
+        if last > first:
+            split.append(Sentence(start, end, first, last, _stems(every[first:last])))
+        first = last
+    return Source(passage, every, split, places)
+
+
+def _claims(answer: str) -> Iterator[Claim]:
+    for start, end in sentences(answer):
+        markers = list(_MARKER.finditer(answer, start, end))
+        hints = frozenset(int(number) - 1 for marker in markers for number in marker.group(1).split(","))
+        inside = [
+            Word(word.folded, word.start + start, word.end + start)
+            for word in words(answer[start:end])
+            if not any(marker.start() <= word.start + start < marker.end() for marker in markers)
+        ]
+        if any(word.informative for word in inside):
+            yield Claim(start, end, inside, hints)
+
+
+def _carried(claim: Claim, sources: Sequence[Source], weigh: _Weights) -> list[dict[str, Any]]:
+    """The citations of one sentence of the answer; none when nothing carries it."""
+    weights = [weigh(word) for word in claim.words]
+    total = sum(weights)
+    runs = sorted(_runs(claim, sources, weights, weigh), key=lambda run: (run.weight, run.favour), reverse=True)
+    best = next((run for run in runs if _carries(run, claim, total)), None)
+    if best is None:
+        return _spread(claim, sources, weigh)
+    chosen = [best]
+    if best.weight < REST * total:
+        chosen += [run for run in runs if _apart(run, best) and _informative(run, claim) >= SHORT_RUN][:1]
+    return [_of_run(run, claim) for run in chosen]
+
+
+def _runs(claim: Claim, sources: Sequence[Source], weights: Sequence[float], weigh: _Weights) -> Iterator[Run]:
+    """The longest runs of words that the sentence shares with each source; those that say nothing are left out."""
+    said = [word.folded for word in claim.words]
+    for number, source in enumerate(sources):
+        for at, folded in enumerate(said):
+            for place in source.places.get(folded, ()):
+                if at and place and said[at - 1] == source.words[place - 1].folded:
+                    continue  # the middle of a run
+                length = 1
+                while (
+                    at + length < len(said)
+                    and place + length < len(source.words)
+                    and said[at + length] == source.words[place + length].folded
+                ):
+                    length += 1
+                if weight := sum(weights[at : at + length]):
+                    favour = _shared(claim, source.sentence_at(place), weigh) + (number in claim.hints)
+                    new = any(weigh.new(word) for word in claim.words[at : at + length])
+                    yield Run(source, at, place, length, round(weight, 6), new, favour)
+
+
+def _carries(run: Run, claim: Claim, total: float) -> bool:
+    if run.weight < ENOUGH * total and not (_informative(run, claim) >= LONG_RUN and run.new):
+        return False
+    first, last = run.source.sentence_at(run.place), run.source.sentence_at(run.place + run.length - 1)
+    around = {word.folded for word in run.source.words[first.first : last.last]}
+    return _numbers(claim) <= around
+
+
+def _spread(claim: Claim, sources: Sequence[Source], weigh: _Weights) -> list[dict[str, Any]]:
+    """The passage sentence that shares most of what the sentence says, where that is enough."""
+    candidates = [
+        (_shared(claim, sentence, weigh) + 0.05 * (number in claim.hints), -number, -sentence.first)
+        for number, source in enumerate(sources)
+        for sentence in source.sentences
+        if _numbers(claim) <= {word.folded for word in source.words[sentence.first : sentence.last]}
+    ]
+    share, number, first = max(candidates, default=(0.0, 0, 0))
+    if share < ENOUGH_SPREAD:
+        return []
+    source = sources[-number]
+    return [_of_sentence(source, source.sentence_at(-first), claim, claim.start, claim.end)]
+
+
+def _shared(claim: Claim, sentence: Sentence, weigh: _Weights) -> float:
+    """The share, 0 to 1, of what the claim says that the sentence has too."""
+    once = {stem(word.folded): weigh(word) for word in claim.words if word.informative}
+    return sum(weight for known, weight in once.items() if known in sentence.stems) / (sum(once.values()) or 1.0)
+
+
+def _of_run(run: Run, claim: Claim) -> dict[str, Any]:
+    first, last = claim.words[run.at], claim.words[run.at + run.length - 1]
+    if run.length < SHORT_RUN:
+        return _of_sentence(run.source, run.source.sentence_at(run.place), claim, first.start, last.end)
+    there = run.source.words
+    return _citation(run.source, there[run.place].start, there[run.place + run.length - 1].end, first.start, last.end)
+
+
+def _of_sentence(source: Source, sentence: Sentence, claim: Claim, start: int, end: int) -> dict[str, Any]:
+    """A citation of a passage's sentence; of a very long one, from the first to the last word that the claim shares."""
+    if sentence.end - sentence.start <= MAX_QUOTE:
+        return _citation(source, sentence.start, sentence.end, start, end)
+    said = _stems(claim.words)
+    shared = [word for word in source.words[sentence.first : sentence.last] if stem(word.folded) in said]
+    return _citation(source, shared[0].start, shared[-1].end, start, end)
+
+
+def _citation(source: Source, start: int, end: int, answer_start: int, answer_end: int) -> dict[str, Any]:
+    passage = source.passage
+    quote = passage["text"][start:end]
+    return {
+        "document_id": passage["document_id"],
+        "version": passage["version"],
+        "title": passage.get("title", ""),
+        "url": passage.get("url"),
+        "start": passage["start"] + start,
+        "end": passage["start"] + end,
+        "quote": quote,
+        "sha256": _digest(quote),
+        "answer_start": answer_start,
+        "answer_end": answer_end,
+    }
+
+
+def _apart(run: Run, other: Run) -> bool:
+    return run.at + run.length <= other.at or other.at + other.length <= run.at
+
+
+def _informative(run: Run, claim: Claim) -> int:
+    return sum(word.informative for word in claim.words[run.at : run.at + run.length])
+
+
+def _numbers(claim: Claim) -> set[str]:
+    return {word.folded for word in claim.words if any(letter.isdigit() for letter in word.folded)}
+
+
+def _stems(some: Sequence[Word]) -> frozenset[str]:
+    return frozenset(stem(word.folded) for word in some if word.informative)
+
+
+def _digest(quote: str) -> str:
+    return hashlib.sha256(quote.encode()).hexdigest()

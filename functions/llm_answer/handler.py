@@ -1,0 +1,101 @@
+"""The story of llm-answer: a question and its passages become one answer, written once for all who ask it.
+
+Nothing here remembers what it has seen: a delivery that comes again finds its flight, its cached answer or its end, and
+gives the same reply.
+"""
+
+import logging
+import time
+from typing import Any
+
+from functions.llm_answer import abstention, leading, outcome, prompt
+from functions.llm_answer.currency import Currency, currency
+from functions.llm_answer.outcome import Asked, Work
+from functions.llm_answer.ports import Tools
+from knts import answers
+from knts.channel import CITATION, DELTA
+from knts.clients.flights import FINISHED, GONE, HELD, LEADER, Joined
+from knts.errors import KntsError, Permanent, Temporary
+from knts.events import Event
+
+log = logging.getLogger(__name__)
+
+
+async def answer(event: Event, *, tools: Tools) -> Event | None:
+    """Answer a question from its passages: abstain, serve the cached answer, or join the flight that writes it."""
+    asked = Asked.of(event)
+    ask = await tools.asks.ask(asked.id)
+    if ask is None:
+        log.info("nobody waits any more: the ask has expired")
+        return None
+    flying = ask.get("flight", "")
+    if not flying and (reason := abstention.before(asked.question, asked.passages)):
+        return await finish(tools, *outcome.abstained(asked, reason, now_ms()))
+    try:
+        work = await prepared(asked, tools)
+    except Permanent as error:
+        return await refuse(Work(asked), error, flying, tools)
+    evidence = await currency(tools.records, event.tenant, work.shown)
+    if not flying and (hit := await cached(work, evidence, tools)):
+        return await finish(tools, work, hit, cache="hit")
+    anew = asked.mode != "use" or not evidence.current
+    joined = await tools.flights.join(work.flight_key, asked.id, anew=anew)
+    return await take_part(work, joined, tools)
+
+
+async def prepared(asked: Asked, tools: Tools) -> Work:
+    """What to ask of which model. Raises Permanent for an unknown model or option, Temporary when Ollama is away."""
+    model = await tools.models.model(asked.request.get("model"))
+    options = asked.request.get("options", {})
+    made = prompt.compose(asked.question, asked.passages, options, model.context, tools.limits.budget)
+    return Work(asked, model.name, model.digest, made.options, prompt.VERSION, made.messages, made.shown)
+
+
+async def cached(work: Work, evidence: Currency, tools: Tools) -> dict[str, Any] | None:
+    """The final object of a cached answer that may be served. A cache that is away is a miss, not a failure."""
+    if work.asked.mode != "use" or not evidence.current:
+        return None
+    try:
+        found = await tools.cache.get(work.key)
+    except Temporary as error:
+        log.warning("the cache cannot be read: %s", error.detail)
+        return None
+    return answers.from_completed(found, now_ms()) if found else None
+
+
+async def take_part(work: Work, joined: Joined, tools: Tools) -> Event | None:
+    """What an ask's role in its flight asks for: the leader writes, the leader of a finished flight says so again."""
+    if joined.role == LEADER:
+        return outcome.reply(work, await leading.lead(work, joined, tools))
+    if joined.role == HELD:
+        raise Temporary("another delivery of this event still leads the flight", retry_after=joined.retry_after)
+    if joined.role == FINISHED and joined.led and (end := await tools.flights.final(joined.flight)):
+        return outcome.reply(work, end)
+    if joined.role == GONE:
+        expired = outcome.failed(work, Permanent("the answer's stream has expired"), now_ms())
+        await tools.asks.finish(work.asked.id, [], "failed", expired)
+    return None
+
+
+async def refuse(work: Work, error: KntsError, flying: str, tools: Tools) -> Event:
+    """End an ask that can't be answered, and the flight that it led, whose followers would wait in vain."""
+    log.warning("no answer: %s", error.detail)
+    end = outcome.failed(work, error, now_ms())
+    if flying:
+        await tools.flights.abandon(flying, work.asked.id, end)
+    else:
+        await tools.asks.finish(work.asked.id, [], "failed", end)
+    return outcome.reply(work, end)
+
+
+async def finish(tools: Tools, work: Work, end: dict[str, Any], *, cache: str = "miss") -> Event:
+    """Give an ask an answer that needs no flight. When it comes again, its frames are there already."""
+    frames = [(DELTA, {"text": end["answer"]})] if end["answer"] else []
+    frames += [(CITATION, citation) for citation in end["citations"]]
+    await tools.asks.finish(work.asked.id, frames, end["status"], end, cache=cache)
+    return outcome.reply(work, end, cache=cache)
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,224 @@
+"""Leading a flight: keep its lease, wait for one of the model's slots, write the answer, check it, end it.
+
+Two tasks run side by side: one writes, one renews. Whichever ends first ends the other: a lease that was lost or a
+flight that nobody waits for stops the writing, and with it the call to Ollama, at once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from functions.llm_answer import abstention, outcome
+from functions.llm_answer.batching import batched
+from functions.llm_answer.citations import cite
+from functions.llm_answer.currency import currency
+from functions.llm_answer.outcome import Work
+from functions.llm_answer.ports import Tools
+from knts.channel import CITATION, DELTA, RESET
+from knts.clients.flights import RENEW_SECONDS, Joined, LeaseLost
+from knts.clients.ollama import Done
+from knts.errors import Permanent, Temporary
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1  # how often a leader in the queue asks for a slot
+WINDOW_SECONDS = 0.01  # tokens that come within it share a frame
+RETRY_SECONDS = (0.2, 0.6, 1.5, 3.0)  # between calls to Ollama of which nothing came
+REMOVED = "a document that the answer stands on was removed"
+
+
+Ending = tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]  # the last frames but one, and the final object
+
+
+@dataclass
+class Progress:
+    """How far an answer has come. `text` is what its readers have."""
+
+    text: str = ""
+    queued_ms: float = 0.0
+    first_token_at: int | None = None
+    done: Done | None = None
+
+    @property
+    def times(self) -> dict[str, Any]:
+        """What a final object says of them, as far as it is known."""
+        first = {} if self.first_token_at is None else {"first_token_at": self.first_token_at}
+        return {"queued_ms": round(self.queued_ms, 1), **first}
+
+
+async def lead(work: Work, joined: Joined, tools: Tools) -> dict[str, Any]:
+    """Lead the flight to its end; its final object, whose status is completed, abstained, failed or cancelled.
+
+    Raises Temporary (Redis or Ollama is away, the lease is lost): then nothing has ended, the lease is free again, and
+    the Broker's retry goes on.
+    """
+    progress = Progress()
+    with _listed(tools.leading):
+        writing = asyncio.create_task(_write(work, joined, progress, tools))
+        renewing = asyncio.create_task(_renew(work, joined, progress, tools))
+        try:
+            await asyncio.wait({writing, renewing}, return_when=asyncio.FIRST_COMPLETED)
+            if not renewing.done():
+                await _stop(renewing)  # or it would take the end of the flight for a lost lease
+            if not renewing.cancelled():
+                return await renewing
+            frames, end = await writing
+            await tools.flights.end(joined.flight, joined.token, frames, end)
+            return end
+        finally:
+            await _stop(writing, renewing)
+            await _release(work, joined, tools)
+
+
+async def _write(work: Work, joined: Joined, progress: Progress, tools: Tools) -> Ending:
+    """Write the answer into the flight; how it ends. What is permanent is the end of a failed flight."""
+    try:
+        return await _answer(work, joined, progress, tools)
+    except Permanent as error:
+        log.warning("the answer failed: %s", error.detail)
+        return [], outcome.failed(work, error, _now_ms(), answer=progress.text, **progress.times)
+
+
+async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) -> Ending:
+    if (await currency(tools.records, work.asked.event.tenant, work.shown)).removed:
+        return _withheld(work, progress, streamed=joined.streamed)
+    await _slot(work, joined, progress, tools)
+    if joined.streamed:  # by a leader who is gone: readers begin anew
+        await tools.flights.append(joined.flight, joined.token, [(RESET, {})])
+    await _stream(work, joined, progress, tools)
+    if not progress.text:
+        raise Permanent("the model wrote nothing")
+    if reason := abstention.after(progress.text):
+        return [], _final(work, progress, "abstained", reason=reason, nearest=abstention.nearest(work.shown))
+    citations = cite(progress.text, work.shown, work.asked.question)
+    now = await currency(tools.records, work.asked.event.tenant, work.shown)
+    if now.removed:
+        return _withheld(work, progress, streamed=True)
+    frames = [(CITATION, citation) for citation in citations]
+    return frames, _final(work, progress, "completed", citations=citations, stale=now.stale(citations))
+
+
+def _withheld(work: Work, progress: Progress, *, streamed: bool) -> Ending:
+    """The end of an answer that stands on what was removed: neither its words nor its passages are given."""
+    end = outcome.failed(work, Permanent(REMOVED), _now_ms(), passages=[], **progress.times)
+    return [(RESET, {})] if streamed else [], end
+
+
+def _final(work: Work, progress: Progress, status: str, **more: Any) -> dict[str, Any]:
+    usage = progress.done.usage if progress.done else outcome.NO_TOKENS
+    return outcome.final(status, work, _now_ms(), answer=progress.text, usage=usage, **progress.times, **more)
+
+
+async def _slot(work: Work, joined: Joined, progress: Progress, tools: Tools) -> None:
+    """Wait for one of the model's slots."""
+    began = time.monotonic()
+    while await tools.flights.take_slot(joined.token, work.model, tools.limits.slots):  # noqa: ASYNC110 - it is in Redis
+        await asyncio.sleep(POLL_SECONDS)
+    progress.queued_ms = (time.monotonic() - began) * 1000
+
+
+async def _stream(work: Work, joined: Joined, progress: Progress, tools: Tools) -> None:
+    """The model's words as deltas, without white space around the whole."""
+    held = ""  # white space that is only written when words follow
+    async with _called(work, tools) as batches:
+        async for batch in batches:
+            text = held + "".join(piece for piece in batch if isinstance(piece, str))
+            text = text if progress.text else text.lstrip()
+            written = text.rstrip()
+            held = text[len(written) :]
+            if written:
+                await _delta(written, joined, progress, tools)
+            progress.done = next((piece for piece in batch if isinstance(piece, Done)), progress.done)
+
+
+@contextlib.asynccontextmanager
+async def _called(work: Work, tools: Tools) -> AsyncIterator[AsyncIterator[list[str | Done]]]:
+    """A call to Ollama of which something has come. Calls of which nothing came are repeated, a few times.
+
+    Raises Temporary as the last of them did.
+    """
+    waits = iter(RETRY_SECONDS[: tools.limits.tries - 1])
+    while True:
+        async with contextlib.aclosing(
+            batched(tools.models.chat(work.model, work.messages, work.options), WINDOW_SECONDS)
+        ) as batches:
+            try:
+                first = await anext(batches)
+            except Temporary as error:
+                if (wait := next(waits, None)) is None:
+                    raise
+                log.info("Ollama is asked again in %s s: %s", wait, error.detail)
+            else:
+                yield _chained(first, batches)
+                return
+        await asyncio.sleep(wait)
+
+
+async def _chained(
+    first: list[str | Done], rest: AsyncGenerator[list[str | Done], None]
+) -> AsyncIterator[list[str | Done]]:
+    yield first
+    async for batch in rest:
+        yield batch
+
+
+async def _delta(text: str, joined: Joined, progress: Progress, tools: Tools) -> None:
+    await tools.flights.append(joined.flight, joined.token, [(DELTA, {"text": text})])
+    progress.text += text
+    progress.first_token_at = progress.first_token_at or _now_ms()
+
+
+async def _renew(work: Work, joined: Joined, progress: Progress, tools: Tools) -> dict[str, Any]:
+    """Keep the lease until nobody waits any more; then the cancelled flight's final object. Raises LeaseLost."""
+    flights = tools.flights
+    believed = time.monotonic() + flights.lease_ms / 1000
+    while True:
+        end = outcome.final("cancelled", work, _now_ms(), **progress.times)
+        try:
+            if not await flights.renew(joined.flight, joined.token, work.model, end):
+                return end
+            believed = time.monotonic() + flights.lease_ms / 1000
+        except LeaseLost:
+            raise
+        except Temporary as error:  # Redis stumbles: the lease is ours until its time is over
+            if time.monotonic() > believed:
+                raise LeaseLost(f"the flight's lease could not be renewed: {error.detail}", retry_after=1) from error
+        await asyncio.sleep(RENEW_SECONDS)
+
+
+async def _release(work: Work, joined: Joined, tools: Tools) -> None:
+    try:
+        await tools.flights.release(joined.flight, joined.token, work.model)
+    except Temporary as error:
+        log.warning("the lease could not be released and will run out: %s", error.detail)
+
+
+async def _stop(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait for them; what they raise was told by another of them, or is the cancelling itself.
+
+    Again and again: a cancellation that meets a reply just arriving may be swallowed below us (`asyncio.wait_for`).
+    """
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=RENEW_SECONDS)
+    for task in tasks:
+        _ = task.cancelled() or task.exception()
+
+
+@contextlib.contextmanager
+def _listed(tasks: set[asyncio.Task[Any]]) -> Iterator[None]:
+    mine = {task} if (task := asyncio.current_task()) else set()
+    tasks |= mine
+    try:
+        yield
+    finally:
+        tasks -= mine
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,55 @@
+"""Wiring of the llm-answer function."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+
+import functions_framework.aio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from functions.llm_answer import handler
+from functions.llm_answer.ports import AnswerLimits, Tools
+from knts import events
+from knts.clients.answer_cache import AnswerCache
+from knts.clients.channel import Channel
+from knts.clients.flights import Flights
+from knts.clients.ollama import Ollama, OllamaLimits
+from knts.clients.records import Records
+from knts.clients.redis import connected, ping
+from knts.runtime import EventFunction, Wiring
+from knts.settings import CacheRedis, DurableRedis, OllamaServer, read
+
+LAST_WORDS = 5.0  # seconds that cancelled leaders may take to give up their leases at shutdown
+
+
+@contextlib.asynccontextmanager
+async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
+    """Open Redis, the cache and Ollama. Ready when Redis answers: cached answers need no Ollama."""
+    server, limits = read(OllamaServer, env), read(OllamaLimits, env)
+    async with (
+        connected(read(DurableRedis, env).url, connections=256) as redis,
+        connected(read(CacheRedis, env).url) as cache,
+        Ollama(server, limits) as ollama,
+    ):
+        tools = Tools(
+            models=ollama,
+            flights=Flights(redis),
+            cache=AnswerCache(cache),
+            records=Records(redis),
+            asks=Channel(redis),
+            limits=read(AnswerLimits, env),
+        )
+        yield Wiring({events.PASSAGES_FOUND: partial(handler.answer, tools=tools)}, ready=partial(ping, redis))
+        if tools.leading:
+            await asyncio.wait(tools.leading, timeout=LAST_WORDS)
+
+
+function = EventFunction("llm-answer", wire)
+
+
+@functions_framework.aio.http
+async def main(request: Request) -> Response:
+    """The entry point for functions-framework."""
+    return await function(request)

@@ -1,0 +1,162 @@
+"""How an answer ends: the final objects that readers get, and the events that tell of them. Pure.
+
+A final object is enough to give the same reply again when an event is delivered twice.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from functions.llm_answer import abstention
+from knts import answers, errors, events
+from knts.answer_keys import answer_key, evidence_of, fast_key
+from knts.events import Event
+
+NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One event that asks for an answer from passages."""
+
+    event: Event
+    request: Mapping[str, Any]
+    passages: list[dict[str, Any]]
+    index_token: str
+
+    @classmethod
+    def of(cls, event: Event) -> "Asked":
+        """What a passages.found event asks for."""
+        data = event.payload
+        return cls(event, data["request"], data["passages"], data["index_token"])
+
+    @property
+    def id(self) -> str:
+        """The ask's id."""
+        return self.event.correlation_id
+
+    @property
+    def question(self) -> str:
+        return str(self.request["question"])
+
+    @property
+    def mode(self) -> str:
+        """use, refresh or off."""
+        return str(self.request.get("cache", "use"))
+
+    @property
+    def fast_key(self) -> str | None:
+        """The key by which ingress may find this answer, or None: follow-ups depend on what was said before."""
+        if self.mode == "off" or not self.index_token or "conversation_id" in self.request:
+            return None
+        return fast_key(self.index_token, self.event.tenant, self.request["groups"], self.request)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is asked of which model; everything that the answer's key is made of."""
+
+    asked: Asked
+    model: str = ""
+    model_digest: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    prompt_version: str = ""
+    messages: Sequence[Mapping[str, str]] = ()
+    shown: Sequence[dict[str, Any]] = ()
+
+    @cached_property
+    def key(self) -> str:
+        """The answer's key."""
+        return answer_key(
+            self.asked.event.tenant,
+            self.asked.request["groups"],
+            self.model_digest,
+            self.options,
+            self.prompt_version,
+            self.asked.question,
+            evidence_of(self.shown),
+        )
+
+    @property
+    def flight_key(self) -> str:
+        """The key by which askers meet; one who wants no cache shares with nobody."""
+        return f"{self.key}:{self.asked.id}" if self.asked.mode == "off" else self.key
+
+
+def final(status: str, work: Work, at_ms: int, **more: Any) -> dict[str, Any]:
+    """The final object of an answer. `more` are its answer, citations, usage, reason, times and so on."""
+    return {
+        "status": status,
+        "answer": "",
+        "model": work.model,
+        "citations": [],
+        "passages": list(work.shown),
+        "usage": NO_TOKENS,
+        "stale": False,
+        "finished_at": at_ms,
+        **more,
+    }
+
+
+def abstained(asked: Asked, reason: str, at_ms: int) -> tuple[Work, dict[str, Any]]:
+    """The end of a question that is not put to a model: its evidence alone decided, so no model is in its key."""
+    work = Work(asked, prompt_version=f"abstention: {reason}", shown=asked.passages)
+    return work, final("abstained", work, at_ms, reason=reason, nearest=abstention.nearest(asked.passages))
+
+
+def failed(work: Work, error: errors.KntsError, at_ms: int, **more: Any) -> dict[str, Any]:
+    """The end of a question that could not be answered, in words and as a problem."""
+    problem = errors.problem(errors.UpstreamFailed(error.detail))
+    return final("failed", work, at_ms) | answers.failure(error.detail, problem, at_ms) | more
+
+
+def reply(work: Work, end: Mapping[str, Any], *, cache: str = "miss") -> Event:
+    """The event that tells how the answer ended."""
+    event_type, data = _REPLIES[end["status"]]
+    return events.reply_to(
+        work.asked.event, event_type, "/knts/llm-answer", data(work, end, cache), subject=work.asked.id
+    )
+
+
+def _completed(work: Work, end: Mapping[str, Any], cache: str) -> dict[str, Any]:
+    asked = work.asked
+    data = {
+        "question": asked.question,
+        "key": work.key,
+        "fast_key": asked.fast_key,
+        "status": end["status"],
+        "answer": end["answer"],
+        "model": end["model"],
+        "citations": end["citations"],
+        "passages": end["passages"],
+        "evidence": evidence_of(work.shown),
+        "usage": end["usage"],
+        "cache": cache,
+        "cacheable": asked.mode != "off" and not end["stale"],
+        "stale": end["stale"],
+        "index_token": asked.index_token,
+        "groups": list(asked.request["groups"]),
+        "reason": end.get("reason"),
+    }
+    return {name: value for name, value in data.items() if value is not None}
+
+
+def _failed(work: Work, end: Mapping[str, Any], _: str) -> dict[str, Any]:
+    return {"question": work.asked.question, "reason": end["reason"][:2000]} | _keyed(work)
+
+
+def _cancelled(work: Work, _: Mapping[str, Any], __: str) -> dict[str, Any]:
+    return {"question": work.asked.question} | _keyed(work)
+
+
+def _keyed(work: Work) -> dict[str, Any]:
+    return {"key": work.key} if work.model else {}
+
+
+_REPLIES = {
+    "completed": (events.ANSWER_COMPLETED, _completed),
+    "abstained": (events.ANSWER_COMPLETED, _completed),
+    "failed": (events.ANSWER_FAILED, _failed),
+    "cancelled": (events.ANSWER_CANCELLED, _cancelled),
+}

@@ -1,0 +1,83 @@
+"""What llm-answer needs of the world: the shapes of its clients, and its limits."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from functions.llm_answer.prompt import Budget
+from knts.clients.flights import Flights
+from knts.clients.ollama import Done, Model
+from knts.settings import positive_int, setting
+
+
+class Models(Protocol):
+    """What is needed of `knts.clients.ollama.Ollama`."""
+
+    async def model(self, name: str | None = None) -> Model: ...
+    def chat(
+        self, model: str, messages: Sequence[Mapping[str, str]], options: Mapping[str, Any]
+    ) -> AsyncGenerator[str | Done, None]: ...
+
+
+class Answers(Protocol):
+    """What is needed of `knts.clients.answer_cache.AnswerCache`."""
+
+    async def get(self, key: str) -> dict[str, Any] | None: ...
+
+
+class Versions(Protocol):
+    """What is needed of `knts.clients.records.Records`."""
+
+    async def current(self, tenant: str, ids: Iterable[str]) -> dict[str, int]: ...
+
+
+class Asks(Protocol):
+    """What is needed of `knts.clients.channel.Channel`."""
+
+    async def ask(self, correlation_id: str) -> dict[str, str] | None: ...
+    async def finish(
+        self,
+        correlation_id: str,
+        frames: Sequence[tuple[str, dict[str, Any]]],
+        last: str,
+        final: dict[str, Any],
+        /,
+        **fields: str | float,
+    ) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerLimits:
+    """How much llm-answer asks of a model, and how often."""
+
+    slots: int = setting(
+        "KNTS_MODEL_SLOTS", "answers that one model writes at the same time, over all replicas", 4, parse=positive_int
+    )
+    context: int = setting(
+        "KNTS_CONTEXT_TOKENS", "tokens of a model's context that are used at most", 8192, parse=positive_int
+    )
+    prompt: int = setting(
+        "KNTS_PROMPT_TOKENS", "tokens of passages that a prompt shows at most", 1500, parse=positive_int
+    )
+    answer: int = setting("KNTS_ANSWER_TOKENS", "tokens that an answer may have", 400, parse=positive_int)
+    tries: int = setting(
+        "KNTS_OLLAMA_TRIES", "calls to Ollama within one delivery, while nothing has come of any", 3, parse=positive_int
+    )
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(self.context, self.prompt, self.answer)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The clients and limits of a started llm-answer. `leading` are the deliveries that lead a flight just now."""
+
+    models: Models
+    flights: Flights
+    cache: Answers
+    records: Versions
+    asks: Asks
+    limits: AnswerLimits
+    leading: set[asyncio.Task[Any]] = field(default_factory=set)

@@ -1,0 +1,436 @@
+"""llm-answer over real Redis servers and a scripted Ollama: what readers see, what is replied, what is kept."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from knts import answers, channel, events
+from knts.clients.answer_cache import AnswerCache
+from knts.clients.ollama import OllamaLimits
+from knts.clients.redis import Redis, connected
+from knts.errors import Temporary
+from tests.answering import QUESTION, TEXT, Desk, desk, found, passage, until
+from tests.scripted_ollama import WAIT_FOREVER, done, line, says
+
+
+@pytest.fixture
+async def at(redis: Redis, redis_cache: Redis) -> AsyncIterator[Desk]:
+    async with desk(redis, redis_cache, limits=OllamaLimits(first_token=1, idle=1), tries=2) as made:
+        yield made
+
+
+class TestAnswering:
+    async def test_the_answer_streams_and_ends_with_its_citations(self, at: Desk) -> None:
+        at.ollama.scripts = [says(" Hamlet takes", " place ", "in Denmark. \n")]
+        reply = await at.ask()
+        types = await at.types()
+        assert types[0] == "delta"
+        assert types[-2:] == ["citation", "completed"]
+        final = await at.final()
+        assert final["answer"] == "Hamlet takes place in Denmark." == await at.text()
+        assert final["usage"] == {"prompt_tokens": 7, "completion_tokens": 3}
+        assert final["passages"] == [passage()]
+        assert final["first_token_at"] <= final["finished_at"]
+        assert final["queued_ms"] >= 0
+        [citation] = final["citations"]
+        assert ("x" * 10 + TEXT)[citation["start"] : citation["end"]] == citation["quote"] == "The scene is in Denmark."
+        assert citation["sha256"] == hashlib.sha256(citation["quote"].encode()).hexdigest()
+        assert final["answer"][citation["answer_start"] : citation["answer_end"]] == "in Denmark"
+        assert reply is not None
+        assert (reply.type, reply.subject, reply.correlation_id) == (events.ANSWER_COMPLETED, "a1", "a1")
+        data = reply.payload
+        assert data["evidence"] == [["hamlet", 1, 0]]
+        assert (data["cacheable"], data["stale"], data["cache"], data["index_token"]) == (
+            True,
+            False,
+            "miss",
+            "token-1",
+        )
+        assert data["citations"] == final["citations"]
+        composed = answers.compose({**await at.about("a1"), "id": "a1"}, final)
+        assert composed["status"] == "completed"
+
+    async def test_the_model_is_asked_once_with_the_passage_and_the_question(self, at: Desk) -> None:
+        await at.ask(options={"temperature": 0.5})
+        [asked] = at.ollama.asked
+        assert TEXT in asked["messages"][-1]["content"]
+        assert QUESTION in asked["messages"][-1]["content"]
+        assert asked["options"]["temperature"] == 0.5
+        assert asked["options"]["num_ctx"] == 8192
+
+    async def test_followers_share_the_one_generation(self, at: Desk) -> None:
+        asks = [f"a{number}" for number in range(20)]
+        replies = await asyncio.gather(*(at.ask(ask) for ask in asks))
+        assert sum(reply is not None for reply in replies) == 1
+        assert len(at.ollama.asked) == 1
+        assert len({str(await at.final(ask)) for ask in asks}) == 1
+        assert sorted([(await at.about(ask))["cache"] for ask in asks]) == ["miss"] + ["shared"] * 19
+
+    async def test_who_wants_no_cache_shares_with_nobody(self, at: Desk) -> None:
+        replies = await asyncio.gather(*(at.ask(ask, cache="off") for ask in ("a1", "a2")))
+        assert len(at.ollama.asked) == 2
+        for reply in replies:
+            assert reply is not None
+            assert not reply.payload["cacheable"]
+            assert "fast_key" not in reply.payload
+
+    async def test_another_scope_is_another_answer(self, at: Desk) -> None:
+        one = await at.ask("a1")
+        await at.opened("a2")
+        other = found("a2", passage())
+        data = other.payload
+        data["request"]["groups"] = ["others"]
+        reply = await at.deliver(events.new_event(other.type, "/knts/search", data, tenant="local", correlationid="a2"))
+        assert one is not None
+        assert reply is not None
+        assert one.payload["key"] != reply.payload["key"]
+
+
+class TestCache:
+    async def test_a_cached_answer_is_served_without_the_model(self, at: Desk) -> None:
+        await at.store(await at.ask("a1"))
+        reply = await at.ask("a2", question="where does HAMLET take place")
+        assert len(at.ollama.asked) == 1
+        assert await at.types("a2") == ["delta", "citation", "completed"]
+        first, second = await at.final("a1"), await at.final("a2")
+        assert second["answer"] == first["answer"] == await at.text("a2")
+        assert second["citations"] == first["citations"]
+        assert reply is not None
+        assert (reply.payload["cache"], reply.payload["fast_key"]) == ("hit", reply.payload["fast_key"])
+        about = await at.about("a2")
+        assert (about["cache"], about["status"], about["ended_by"]) == ("hit", "ended", "completed")
+
+    async def test_a_hit_that_is_delivered_again_changes_nothing(self, at: Desk) -> None:
+        await at.store(await at.ask("a1"))
+        first = await at.ask("a2")
+        frames = await at.frames("a2")
+        assert await at.deliver(found("a2", passage())) == first
+        assert await at.frames("a2") == frames
+
+    @pytest.mark.parametrize("mode", ["refresh", "off"])
+    async def test_refresh_and_off_do_not_read_it(self, at: Desk, mode: str) -> None:
+        await at.store(await at.ask("a1"))
+        reply = await at.ask("a2", cache=mode)
+        assert len(at.ollama.asked) == 2
+        assert reply is not None
+        assert reply.payload["cacheable"] == (mode == "refresh")
+
+    async def test_changed_evidence_is_never_answered_from_it(self, at: Desk) -> None:
+        await at.store(await at.ask("a1"))
+        await at.index(version=2)
+        await at.ask("a2", passage(version=2))
+        assert len(at.ollama.asked) == 2
+        assert (await at.final("a2"))["citations"][0]["version"] == 2
+
+    async def test_an_event_that_comes_late_is_not_answered_from_it_either(self, at: Desk) -> None:
+        await at.store(await at.ask("a1"))
+        await at.index(version=2)
+        reply = await at.ask("a2")  # its passages are of version 1
+        assert reply is not None
+        assert (reply.payload["stale"], reply.payload["cacheable"], reply.payload["cache"]) == (True, False, "miss")
+
+    async def test_a_cache_that_is_away_is_a_miss(self, at: Desk, free_port: Any) -> None:
+        async with connected(f"redis://127.0.0.1:{free_port()}") as nobody:
+            object.__setattr__(at.tools, "cache", AnswerCache(nobody))
+            await at.ask()
+        assert (await at.final())["status"] == "completed"
+
+    async def test_an_answer_may_be_served_from_it_while_ollama_is_away(self, at: Desk) -> None:
+        await at.store(await at.ask("a1"))
+        at.tools.models._models["small"] = (0.0, await at.tools.models.model())  # type: ignore[attr-defined]
+        at.ollama.down = 503
+        await at.ask("a2")
+        assert (await at.about("a2"))["cache"] == "hit"
+
+
+class TestAbstaining:
+    @pytest.mark.parametrize(
+        ("passages", "question", "reason"),
+        [
+            ([], QUESTION, "no document"),
+            ([passage()], "Who invented penicillin?", "do not speak of"),
+        ],
+    )
+    async def test_nothing_to_answer_from(self, at: Desk, passages: Any, question: str, reason: str) -> None:
+        await at.opened("a1")
+        event = found("a1", *passages, question=question)
+        reply = await at.deliver(event)
+        assert await at.types() == ["abstained"]
+        final = await at.final()
+        assert reason in final["reason"]
+        assert [each["document_id"] for each in final["nearest"]] == [each["document_id"] for each in passages]
+        assert at.ollama.asked == []
+        assert reply is not None
+        assert (reply.payload["status"], reply.payload["cacheable"]) == ("abstained", True)
+        assert await at.deliver(event) == reply
+        assert await at.types() == ["abstained"]
+
+    async def test_a_model_that_finds_nothing_abstains(self, at: Desk) -> None:
+        at.ollama.scripts = [says("The documents do ", "not tell.")]
+        reply = await at.ask()
+        assert (await at.types())[-1] == "abstained"
+        final = await at.final()
+        assert final["answer"] == await at.text() == "The documents do not tell."
+        assert final["citations"] == []
+        assert reply is not None
+        assert reply.payload["status"] == "abstained"
+
+
+class TestCurrency:
+    async def test_what_changed_meanwhile_is_stale_and_not_cached(self, at: Desk) -> None:
+        at.ollama.scripts = [[line("Hamlet takes place in Denmark."), 0.3, done()]]
+        asking = asyncio.create_task(at.ask())
+        await at.ollama.streaming.wait()
+        await at.index(version=2)
+        reply = await asking
+        assert (await at.final())["stale"] is True
+        assert reply is not None
+        assert (reply.payload["stale"], reply.payload["cacheable"]) == (True, False)
+
+    async def test_what_was_removed_meanwhile_is_withheld(self, at: Desk) -> None:
+        at.ollama.scripts = [[line("Hamlet takes place in Denmark."), 0.3, done()]]
+        asking = asyncio.create_task(at.ask())
+        await at.ollama.streaming.wait()
+        await at.index(version=2, status="removed")
+        reply = await asking
+        assert (await at.types())[-2:] == ["reset", "failed"]
+        final = await at.final()
+        assert "removed" in final["reason"]
+        assert (final["answer"], final["citations"], final["passages"]) == ("", [], [])
+        assert reply is not None
+        assert reply.type == events.ANSWER_FAILED
+
+    async def test_what_was_removed_before_is_not_shown_to_the_model(self, at: Desk) -> None:
+        await at.index(version=2, status="removed")
+        await at.ask()
+        assert await at.types() == ["failed"]
+        assert at.ollama.asked == []
+
+    async def test_a_change_of_what_is_not_cited_does_no_harm(self, at: Desk) -> None:
+        await at.index("macbeth")
+        other = passage("macbeth", text="Macbeth is a thane of Scotland, and Hamlet is no thane.")
+        at.ollama.scripts = [[line("Hamlet takes place in Denmark."), 0.3, done()]]
+        asking = asyncio.create_task(at.ask("a1", passage(), other))
+        await at.ollama.streaming.wait()
+        await at.index("macbeth", version=2)
+        await asking
+        assert (await at.final())["stale"] is False
+
+
+class TestFailing:
+    @pytest.mark.parametrize(
+        ("request_", "reason"),
+        [
+            ({"model": "huge"}, "'huge' is unknown"),
+            ({"options": {"mirostat": 1}}, "'mirostat'"),
+            ({"options": {"seed": "x"}}, "'seed' must be a number"),
+        ],
+    )
+    async def test_a_request_that_cannot_be_met(self, at: Desk, request_: dict[str, Any], reason: str) -> None:
+        reply = await at.ask(**request_)
+        assert await at.types() == ["failed"]
+        final = await at.final()
+        assert reason in final["reason"]
+        assert final["problem"]["status"] == 502
+        assert reply is not None
+        assert reply.type == events.ANSWER_FAILED
+        assert (await at.about("a1"))["ended_by"] == "failed"
+
+    @pytest.mark.parametrize(
+        ("script", "reason"),
+        [
+            ([line("Hamlet"), b'{"error":"out of memory"}\n'], "out of memory"),
+            ([line("Hamlet takes ")], "ended before it was done"),
+            ([line("Hamlet"), WAIT_FOREVER], "too long for the next token"),
+            ([WAIT_FOREVER], "too long for the first token"),
+            ([done()], "wrote nothing"),
+            ((400, "bad template"), "bad template"),
+            ((404, "gone"), "unknown"),
+        ],
+    )
+    async def test_an_answer_that_breaks_off_fails_for_everybody(self, at: Desk, script: Any, reason: str) -> None:
+        at.ollama.scripts = [script]
+        replies = await asyncio.gather(at.ask("a1"), at.ask("a2"))
+        [reply] = [each for each in replies if each is not None]
+        assert reply.type == events.ANSWER_FAILED
+        for ask in ("a1", "a2"):
+            assert (await at.types(ask))[-1] == "failed"
+            final = await at.final(ask)
+            assert reason in final["reason"]
+            assert final["answer"] == await at.text(ask)
+        assert len(at.ollama.asked) == 1
+
+    async def test_a_stream_cut_at_any_byte_never_completes(self, at: Desk) -> None:
+        whole = b"".join([line("Hamlet takes place in Denmark."), done()])
+        cuts = range(1, len(whole), 7)
+        at.ollama.scripts = [[whole[:cut]] for cut in cuts if whole[:cut].count(b"\n")] + [[whole]]
+        for number in range(len(at.ollama.scripts) - 1):
+            reply = await at.ask(f"cut{number}")
+            assert reply is not None
+            assert reply.type == events.ANSWER_FAILED
+            assert (await at.types(f"cut{number}"))[-1] == "failed"
+        assert (await at.ask("whole") or found("x")).type == events.ANSWER_COMPLETED
+
+    @pytest.mark.parametrize("script", [(503, "busy"), [b""]])
+    async def test_what_has_not_begun_is_tried_again(self, at: Desk, script: Any) -> None:
+        at.ollama.scripts = [script, says("In Denmark.")]
+        await at.ask()
+        assert len(at.ollama.asked) == 2
+        assert (await at.final())["answer"] == "In Denmark."
+
+    async def test_while_ollama_is_down_the_flight_stays_open_for_the_brokers_retry(self, at: Desk) -> None:
+        at.ollama.scripts = [(503, "busy")]
+        with pytest.raises(Temporary, match="busy"):
+            await at.ask()
+        assert len(at.ollama.asked) == 2
+        assert await at.types() == []
+        at.ollama.scripts = [says("In Denmark.")]
+        assert await at.deliver(found("a1", passage())) is not None
+        assert await at.types() == ["delta", "citation", "completed"]
+
+    async def test_ollama_that_was_never_there_is_temporary(self, at: Desk) -> None:
+        at.ollama.down = 503
+        with pytest.raises(Temporary):
+            await at.ask()
+        assert await at.types() == []
+
+    async def test_a_model_that_vanished_fails_the_flights_followers_too(self, at: Desk) -> None:
+        at.ollama.scripts = [(503, "busy")]
+        with pytest.raises(Temporary):
+            await at.ask("a1")
+        flight = (await at.about("a1"))["flight"]
+        at.tools.models._models.clear()  # type: ignore[attr-defined]
+        at.ollama.models = {}
+        reply = await at.deliver(found("a1", passage()))
+        assert reply is not None
+        assert reply.type == events.ANSWER_FAILED
+        assert (await at.tools.flights.final(flight) or {})["status"] == "failed"
+        assert await at.types("a1") == ["failed"]
+
+
+class TestRedelivery:
+    async def test_a_lost_reply_is_given_again(self, at: Desk) -> None:
+        first = await at.ask()
+        frames = await at.frames()
+        assert await at.deliver(found("a1", passage())) == first
+        assert await at.frames() == frames
+        assert len(at.ollama.asked) == 1
+
+    async def test_a_lost_reply_of_a_failure_too(self, at: Desk) -> None:
+        at.ollama.scripts = [[line("Ham")]]
+        first = await at.ask()
+        assert await at.deliver(found("a1", passage())) == first
+        assert len(at.ollama.asked) == 1
+
+    async def test_a_second_delivery_waits_for_the_first(self, at: Desk) -> None:
+        at.ollama.scripts = [[line("Ham"), 0.4, done()]]
+        asking = asyncio.create_task(at.ask())
+        await at.ollama.streaming.wait()
+        with pytest.raises(Temporary, match="still leads") as raised:
+            await at.deliver(found("a1", passage()))
+        assert raised.value.retry_after
+        assert await asking is not None
+
+    async def test_an_ask_that_expired_is_nobodys(self, at: Desk) -> None:
+        assert await at.deliver(found("unknown", passage())) is None
+        assert at.ollama.asked == []
+
+    async def test_an_ask_that_ended_before_its_flight_starts_none(self, at: Desk) -> None:
+        await at.opened("a1")
+        await at.tools.asks.finish("a1", [], "cancelled", {"status": "cancelled"})
+        assert await at.deliver(found("a1", passage())) is None
+        assert at.ollama.asked == []
+
+    async def test_a_flight_whose_stream_expired_fails_its_ask(self, at: Desk) -> None:
+        at.ollama.scripts = [(503, "busy")]
+        with pytest.raises(Temporary):
+            await at.ask()
+        await at.redis.delete(channel.flow_key((await at.about("a1"))["flight"]))
+        assert await at.deliver(found("a1", passage())) is None
+        about = await at.about("a1")
+        assert about["ended_by"] == "failed"
+
+
+class TestTakingOver:
+    async def test_a_leader_that_is_stopped_hands_over_and_readers_begin_anew(self, at: Desk) -> None:
+        at.ollama.scripts = [[line("Ham"), WAIT_FOREVER], says("In Denmark.")]
+        asking = asyncio.create_task(at.ask())
+        await until(lambda: _streamed(at))
+        asking.cancel()  # as uvicorn does when its grace is over
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await asyncio.wait_for(at.ollama.cut.wait(), 5)
+        assert not at.tools.leading
+        reply = await at.deliver(found("a1", passage()))
+        assert reply is not None
+        assert await at.types() == ["delta", "reset", "delta", "citation", "completed"]
+        assert await at.text() == "In Denmark." == (await at.final())["answer"]
+
+    async def test_a_leader_whose_lease_was_lost_stops_and_writes_nothing_more(self, at: Desk) -> None:
+        at.ollama.scripts = [[line("Ham"), WAIT_FOREVER], says("In Denmark.")]
+        asking = asyncio.create_task(at.ask())
+        await until(lambda: _streamed(at))
+        await at.redis.delete(f"knts:lease:{(await at.about('a1'))['flight']}")
+        with pytest.raises(Temporary, match="lease"):
+            await asking
+        await asyncio.wait_for(at.ollama.cut.wait(), 5)
+        assert await at.ask("a2") is not None  # a new asker takes over
+        assert await at.deliver(found("a1", passage())) is None  # the old leader's event is done
+        assert await at.types("a1") == await at.types("a2") == ["delta", "reset", "delta", "citation", "completed"]
+
+
+class TestCancelling:
+    @pytest.mark.parametrize("script", [[WAIT_FOREVER], [line("Ham"), WAIT_FOREVER]])
+    async def test_when_the_last_asker_leaves_the_model_is_stopped(self, at: Desk, script: Any) -> None:
+        at.ollama.scripts = [script]
+        asking = asyncio.create_task(at.ask())
+        await at.ollama.streaming.wait()
+        await at.tools.flights.leave((await at.about("a1"))["flight"], "a1")
+        reply = await asyncio.wait_for(asking, 5)
+        await asyncio.wait_for(at.ollama.cut.wait(), 5)
+        assert reply is not None
+        assert reply.type == events.ANSWER_CANCELLED
+        assert (await at.types())[-1] == "cancelled"
+
+    async def test_while_somebody_waits_the_answer_goes_on(self, at: Desk) -> None:
+        at.ollama.scripts = [[line("In "), 0.5, line("Denmark."), done()]]
+        asking = asyncio.create_task(at.ask("a1"))
+        await at.ollama.streaming.wait()
+        await at.ask("a2")
+        await at.tools.flights.leave((await at.about("a1"))["flight"], "a1")
+        assert await asking is not None
+        assert (await at.final("a2"))["answer"] == "In Denmark."
+
+    async def test_in_the_queue(self, redis: Redis, redis_cache: Redis) -> None:
+        async with desk(redis, redis_cache, slots=1) as at:
+            at.ollama.scripts = [[line("Ham"), WAIT_FOREVER]]
+            asking = [asyncio.create_task(at.ask("a1"))]
+            await at.ollama.streaming.wait()
+            asking.append(asyncio.create_task(at.ask("a2", question="Where is Elsinore?")))
+            await until(lambda: _flies(at, "a2"))
+            await at.tools.flights.leave((await at.about("a2"))["flight"], "a2")
+            reply = await asyncio.wait_for(asking[1], 5)
+            assert reply is not None
+            assert reply.type == events.ANSWER_CANCELLED
+            assert len(at.ollama.asked) == 1
+            await at.tools.flights.leave((await at.about("a1"))["flight"], "a1")
+            await asyncio.wait_for(asking[0], 5)
+
+
+async def test_a_models_slots_hold_over_all_deliveries(redis: Redis, redis_cache: Redis) -> None:
+    async with desk(redis, redis_cache, slots=1) as at:
+        at.ollama.scripts = [[line("In Denmark."), 0.3, done()]]
+        await asyncio.gather(*(at.ask(f"a{number}", question=f"Where is Hamlet {number}?") for number in range(3)))
+        queued = sorted([(await at.final(f"a{number}"))["queued_ms"] for number in range(3)])
+        assert queued[0] < 250 < queued[1] < 550 < queued[2]
+
+
+async def _streamed(at: Desk) -> bool:
+    return "delta" in await at.types()
+
+
+async def _flies(at: Desk, ask_id: str) -> bool:
+    return "flight" in await at.about(ask_id)
