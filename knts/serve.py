@@ -6,6 +6,7 @@ functions-framework builds the app around the target; uvicorn with uvloop and ht
 import contextlib
 import os
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ def main() -> None:
         app = build(settings.target, os.environ)
     except SettingsError as error:
         sys.exit(f"knts: {error}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down and then raises the signal again
     uvicorn.run(
         app,
         host=settings.host,
