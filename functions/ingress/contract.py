@@ -9,17 +9,15 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
+from functions.ingress.web import assets
+from functions.ingress.web.headers import SECURITY
 from knts.events import JSON
 from knts.schemas import SCHEMAS
 
 TEMPLATES = Path(__file__).parent / "web" / "templates"
 METHODS = ("get", "put", "post", "delete")
 HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-cache"}
-PAGE_HEADERS = {
-    **HEADERS,
-    "content-security-policy": "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-}
+PAGE_HEADERS = {**SECURITY, **HEADERS}
 
 
 def files() -> Mapping[str, Response]:
@@ -46,6 +44,7 @@ def page(contract: Mapping[str, Any]) -> str:
         info=contract["info"],
         tags=[(tag, [call for call in calls(contract) if tag["name"] in call["tags"]]) for tag in contract["tags"]],
         schemas=contract["components"]["schemas"],
+        assets=assets.load(),
     )
 
 
