@@ -71,7 +71,7 @@ async def indexing(here: Road, http: aiohttp.ClientSession) -> list[Row]:
 
 async def indexed(here: Road, http: aiohttp.ClientSession) -> int:
     """How many of the documents are searchable now."""
-    query = {"q": "*", "query_by": "title", "group_by": "document_id", "group_limit": "1", "per_page": "1"}
+    query = {"q": "*", "query_by": "words", "group_by": "document_id", "group_limit": "1", "per_page": "1"}
     found = await typesense(here, http, "GET", "/collections/knts_chunks/documents/search", params=query, missing=True)
     return int(found.get("found", 0))
 
@@ -126,7 +126,7 @@ async def searching(here: Road, http: aiohttp.ClientSession) -> list[Row]:
 
     async def bare(number: int) -> None:
         query = f"{WORDS[number % 30]} {WORDS[number * 7 % 30]}"
-        params = {"q": query, "query_by": "title,text", "per_page": "10"}
+        params = {"q": query, "query_by": "title_words,words", "per_page": "10"}
         await typesense(here, http, "GET", "/collections/knts_chunks/documents/search", params=params)
 
     return await beside("search", ours, bare, "a bare Typesense search", calls=300)
