@@ -80,7 +80,8 @@ def label(span: Span) -> str:
     attributes, name = span["attributes"], str(span["name"])
     if span["kind"] == "client" and "url.full" in attributes:
         address = urlsplit(str(attributes["url.full"]))
-        return f"{name} :{address.port or address.hostname}{address.path}"
+        place = f":{address.port}" if address.port else address.hostname
+        return f"{name} {place}{address.path}"
     if status := attributes.get("http.response.status_code"):
         return f"{name} {status}"
     if "db.system.name" in attributes:
