@@ -28,17 +28,17 @@ class Chunks:
 
         Creates the collection at first use. When it raises, any number of them may have been written.
         """
-        await self.collection.ensure()
+        collection = await self.collection.ensure()
         refusals: list[str | None] = []
         for part in parted(lines):
-            refusals += await self._import(part)
+            refusals += await self._import(collection, part)
         return refusals
 
-    async def _import(self, lines: Sequence[bytes]) -> list[str | None]:
+    async def _import(self, collection: str, lines: Sequence[bytes]) -> list[str | None]:
         try:
             reply = await self.typesense.call(
                 "POST",
-                f"{self._path}/import",
+                f"/collections/{collection}/documents/import",
                 params={"action": "upsert", "batch_size": 200},
                 body=b"\n".join(lines),
                 timeout=self._patience,
@@ -69,7 +69,8 @@ class Chunks:
 
     async def _drop(self, filter_by: str) -> None:
         try:
-            await self.typesense.call("DELETE", self._path, params={"filter_by": filter_by}, timeout=self._patience)
+            path = f"/collections/{await self.collection.name()}/documents"
+            await self.typesense.call("DELETE", path, params={"filter_by": filter_by}, timeout=self._patience)
         except Missing:  # no collection, so nothing to delete; the next import creates it
             self.collection.forget()
 

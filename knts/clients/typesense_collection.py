@@ -7,6 +7,7 @@ does not exist yet. By the PyPI client; everything frequent goes through `knts.c
 import asyncio
 import contextlib
 import hashlib
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,8 @@ from knts.errors import Temporary
 from knts.schemas import SCHEMAS
 from knts.settings import TypesenseServer
 
+KNOWN_SECONDS = 1.0  # who points the alias elsewhere waits longer before he drops the old collection
+
 
 def schema(alias: str) -> dict[str, Any]:
     """The collection's schema from `schemas/typesense-collection.json`, under a name that changes with the schema."""
@@ -31,30 +34,42 @@ def schema(alias: str) -> dict[str, Any]:
 
 
 class Collection:
-    """The collection behind the alias `typesense.server.collection`."""
+    """The collection behind the alias `typesense.server.collection`.
+
+    Writes name the collection itself and never its alias: Typesense replays its log after a start with one queue for
+    each name in a path, so that writes by alias overtake the creation of the collection they go to, and are lost.
+    """
 
     def __init__(self, typesense: Typesense) -> None:
         self.typesense = typesense
-        self._known = False
+        self._name = ""
+        self._looked_at = 0.0
         self._lock = asyncio.Lock()
 
-    async def ensure(self) -> None:
-        """Create collection and alias unless they exist; known to exist, nothing is asked.
+    async def ensure(self) -> str:
+        """The collection's name; collection and alias are created unless they exist.
 
         Replicas may race: the collection's name is the same for all, and who comes second finds it there.
         Raises Temporary when Typesense is not available.
         """
+        try:
+            return await self.name()
+        except Missing:
+            async with self._lock:
+                await _create(self.typesense.server)
+            return await self.name()
+
+    async def name(self) -> str:
+        """The name that the alias stands for, at most `KNOWN_SECONDS` old. Raises Missing where there is none."""
         async with self._lock:
-            if not self._known:
-                try:
-                    await self.typesense.request("GET", f"/collections/{self.typesense.server.collection}")
-                except Missing:
-                    await _create(self.typesense.server)
-                self._known = True
+            if not self._name or time.monotonic() - self._looked_at > KNOWN_SECONDS:
+                found = await self.typesense.request("GET", f"/collections/{self.typesense.server.collection}")
+                self._name, self._looked_at = str(found["name"]), time.monotonic()
+            return self._name
 
     def forget(self) -> None:
-        """Look again at the next `ensure`: somebody has dropped it."""
-        self._known = False
+        """Look again at the next call: somebody has dropped it."""
+        self._name = ""
 
 
 async def _create(server: TypesenseServer) -> None:
