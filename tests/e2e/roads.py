@@ -53,10 +53,10 @@ def descendants(pid: int) -> list[int]:
 
 
 def environment(pid: int) -> set[bytes]:
-    """A process's environment, as NAME=value."""
+    """A process's environment, as NAME=value; nothing for one that has gone or is another user's."""
     try:
         return set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return set()
 
 

@@ -110,7 +110,6 @@ async def test_an_answer_is_sourced_then_cached_and_follows_its_document(api: ai
     first_version = await put(api, doc)
     first = await ask(api, doc.question)
     assert (first["status"], first["cache"]) == ("completed", "miss")
-    assert "Oldfather" in first["answer"]
     check_citations(first, doc, first_version)
 
     again = await ask(api, doc.question)
