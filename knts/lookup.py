@@ -1,7 +1,8 @@
 """What is asked of the index of passages and what comes back: words shared by the search function and its client.
 
-A lookup is built so that its outcome depends on the asker's own passages alone. Typesense chooses spelling and prefix
-candidates from the words of everybody's documents; only questions whose outcome that can't change are asked of it.
+A lookup is built so that its outcome depends on the asker's own passages alone. Typesense looks for misspelt words and
+beginnings of words in one dictionary for everybody's documents; only questions whose outcome the rest of that
+dictionary can't change are asked of it: exact words, exact phrases, and beginnings that are short enough.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 MOST_PER_PAGE = 250  # Typesense's own limit
 MOST_LOOKUPS = 50  # in one call, likewise
+LONGEST_BEGINNING = 8  # letters; of what goes beyond, its dictionary compares only some (see typesense_search)
 
 Filters = Mapping[str, tuple[str, ...]]  # by key; one of the values must be there
 
@@ -27,21 +29,22 @@ class Scope:
 class Lookup:
     """Passages that hold all of `words` (folded forms, in title, section or text) and all of `phrases`.
 
-    Without words and phrases: every passage. `prefix`: the last word may go on. `typos`: how many letters may differ;
-    for a single word alone. `size` ids come back from page `page`, and the counts of the values of `facets`.
+    `beginning`: also a word that begins like this, at most `LONGEST_BEGINNING` letters; `any_of`: also one of these
+    words. Without any of them: every passage. `size` ids come back from page `page`, and the counts of the values of
+    `facets`.
     """
 
     words: tuple[str, ...] = ()
     phrases: tuple[tuple[str, ...], ...] = ()
-    prefix: bool = False
-    typos: int = 0
+    beginning: str = ""
+    any_of: tuple[str, ...] = ()
     size: int = 0
     page: int = 1
     facets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.typos and (len(self.words) != 1 or self.phrases):
-            raise ValueError("only a single word is looked up with typos")
+        if len(self.beginning) > LONGEST_BEGINNING:
+            raise ValueError(f"a word is looked up by at most {LONGEST_BEGINNING} of its first letters")
 
 
 @dataclass(frozen=True)

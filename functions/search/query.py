@@ -8,12 +8,13 @@ What is quoted a passage must hold in any case.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from functions.search.stems import shared_prefix, stem
 from functions.search.stopwords import STOP_WORDS
-from knts.lookup import Lookup
+from knts.lookup import LONGEST_BEGINNING, Lookup
 from knts.words import forms
 
 MOST_WORDS = 40  # of a query that must all be there; the rest of a pasted page is not looked up
@@ -29,10 +30,19 @@ _QUOTED = re.compile(r'["“”„]([^"“”„]*)["“”„]')
 
 @dataclass(frozen=True)
 class Term:
-    """A word that passages are ranked by; `open` when it is still being typed and may go on."""
+    """A word that passages are ranked by; `open` when it is still being typed and may go on.
+
+    `typed` is the word that it stands for, from which it is `away` letters away.
+    """
 
     form: str
     open: bool = False
+    typed: str = ""
+    away: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.typed:
+            object.__setattr__(self, "typed", self.form)
 
     @property
     def stem(self) -> str:
@@ -42,23 +52,27 @@ class Term:
         """All passages that hold the word in any of its forms, and some more where words begin alike."""
         beginning = self.form if self.open else shared_prefix(self.form)
         if self.open or len(beginning) >= SHORTEST_BEGINNING:
-            return Lookup((beginning,), phrases, prefix=True, size=size)
+            return Lookup(phrases=phrases, beginning=beginning[:LONGEST_BEGINNING], size=size)
         return Lookup((self.form,), phrases, size=size)
 
-    def misspelt(self) -> Lookup | None:
-        """Passages that hold a word like this one; None for a word too short to be told from others."""
-        typos = (len(self.form) >= ONE_TYPO) + (len(self.form) >= TWO_TYPOS)
-        return Lookup((self.form,), prefix=self.open, typos=typos, size=50) if typos else None
+    @property
+    def typos(self) -> int:
+        """How many letters may differ from what was meant: none of a short word."""
+        return (len(self.form) >= ONE_TYPO) + (len(self.form) >= TWO_TYPOS)
 
 
 @dataclass(frozen=True)
 class Query:
-    """The words in their order, the quoted phrases, and whether the last word is still being typed."""
+    """The words in their order, the quoted phrases, and whether the last word is still being typed.
+
+    `spellings` are the words that misspelt ones may stand for.
+    """
 
     words: tuple[str, ...] = ()
     phrases: tuple[tuple[str, ...], ...] = ()
     typing: bool = False
     blank: bool = False
+    spellings: tuple[tuple[Term, ...], ...] = ()
 
     @property
     def form(self) -> Form:
@@ -67,33 +81,43 @@ class Query:
         few = len(set(self.words)) <= PLAIN and not STOP_WORDS.intersection(self.words)
         return "plain" if few or STOP_WORDS.issuperset(self.words) else "loose"
 
-    @property
-    def terms(self) -> tuple[Term, ...]:
-        """What passages are ranked by: distinct stems, without stop words unless there is nothing else."""
+    @cached_property
+    def groups(self) -> tuple[tuple[Term, ...], ...]:
+        """What passages are ranked by: for each typed word of another stem the terms that it may stand for.
+
+        Stop words are left out unless there is nothing else.
+        """
         last = len(self.words) - 1
         terms = [Term(form, self.typing and at == last) for at, form in enumerate(self.words)]
         telling = [term for term in terms if term.form not in STOP_WORDS]
         quoted = [Term(form) for phrase in self.phrases for form in phrase if form not in STOP_WORDS]
-        chosen = telling + quoted or terms
-        return tuple({term.stem: term for term in chosen}.values())[:MOST_TERMS]
+        anything = [*terms, *(Term(form) for phrase in self.phrases for form in phrase)]
+        chosen = {term.stem: term for term in telling + quoted or anything}
+        spelt = {group[0].typed: group for group in self.spellings}
+        return tuple(spelt.get(term.form, (term,)) for term in chosen.values())[:MOST_TERMS]
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The terms of all groups."""
+        return tuple(dict.fromkeys(term for group in self.groups for term in group))
 
     def whole(self, page: int = 1, size: int = 0, facets: tuple[str, ...] = ()) -> Lookup:
         """The passages that hold everything that was typed."""
-        words = self.words[:MOST_WORDS]
-        open_ended = self.typing and len(words) == len(self.words) and bool(words)
-        return Lookup(words, self.phrases, prefix=open_ended, page=page, size=size, facets=facets)
+        words, beginning = _parted(self.words[:MOST_WORDS], self.typing and len(self.words) <= MOST_WORDS)
+        return Lookup(words, self.phrases, beginning, page=page, size=size, facets=facets)
 
     def together(self, size: int) -> Lookup:
-        """The passages that hold all words that passages are ranked by."""
-        terms = self.terms
-        return Lookup(
-            tuple(term.form for term in terms), self.phrases, prefix=bool(terms) and terms[-1].open, size=size
-        )
+        """The passages that hold all words that passages are ranked by, as far as they were typed like that."""
+        terms = [term for term in self.terms if not term.away]
+        words, beginning = _parted(tuple(term.form for term in terms), bool(terms) and terms[-1].open)
+        return Lookup(words, self.phrases, beginning, size=size if terms else 0)
 
-    def respelt(self, spellings: dict[str, str]) -> "Query":
-        """The query with other words in the place of some."""
-        typing = self.typing and self.words[-1] not in spellings
-        return replace(self, words=tuple(spellings.get(form, form) for form in self.words), typing=typing)
+
+def _parted(words: tuple[str, ...], typing: bool) -> tuple[tuple[str, ...], str]:
+    """The whole words, and the last one apart while it is typed; a long one is taken for whole."""
+    if typing and words and len(words[-1]) <= LONGEST_BEGINNING:
+        return words[:-1], words[-1]
+    return words, ""
 
 
 def parse(text: str, *, typing: bool = True) -> Query:

@@ -10,17 +10,22 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 from functions.search.query import Query, Term
 from functions.search.stems import stem
 from knts.lookup import Chunk
 
 K1, B = 1.2, 0.75
-TITLE, SECTION = 1.5, 1.0  # how often a word in the title or the section's title counts as one in the text
+TITLE, SECTION = 1.0, 0.5  # how often a word in the title or the section's title counts as one in the text
 ADJACENT, NEAR = 0.3, 0.3  # weight of two neighbouring words of the query found side by side, and close together
 WINDOW = 8  # words that are still close
+RUN = 1.0  # for every three words in a row as they were typed, stop words too
+SHORTEST = 0.3  # of the average length: shorter passages don't count as shorter than that
+MISSPELT = 0.8  # of the weight is left with each letter that differs from what was typed
 DIGITS = 4  # of a score that are told
+
+Group = tuple[Term, ...]  # the words that one typed word may stand for
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,11 @@ def rarity(holding: int, total: int) -> float:
     return math.log(1 + (total - holding + 0.5) / (holding + 0.5))
 
 
+def weights_of(counts: Mapping[Term, int], total: int) -> dict[Term, float]:
+    """The weight of each term by the number of passages that hold it, less for one that was not typed like that."""
+    return {term: rarity(count, total) * MISSPELT**term.away for term, count in counts.items()}
+
+
 def most_promising(lists: Iterable[tuple[float, Sequence[str]]], most: int) -> list[str]:
     """The ids in the lists with the most weight together, at most `most` of them, the best first."""
     weights: defaultdict[str, float] = defaultdict(float)
@@ -50,64 +60,97 @@ def rank(query: Query, weights: Mapping[Term, float], chunks: Sequence[Chunk]) -
     """The passages with their scores, best first; equal ones by document and place."""
     matcher = Matcher(weights)
     counted = [Counted.of(chunk, matcher) for chunk in chunks]
-    average = sum(chunk.length for chunk in counted) / len(counted) if counted else 1.0
-    pairs = neighbours(query, weights)
-    ranked = [Ranked(each.chunk, round(each.score(weights, pairs, average), DIGITS)) for each in counted]
+    average = max(1.0, sum(each.length for each in counted) / len(counted)) if counted else 1.0
+    pairs, runs = neighbours(query), trigrams(query)
+    ranked = [
+        Ranked(each.chunk, round(each.score(query.groups, weights, pairs, average) + RUN * each.runs(runs), DIGITS))
+        for each in counted
+    ]
     return sorted(ranked, key=lambda each: (-each.score, each.chunk.document_id, each.chunk.number))
 
 
-Pair = tuple[Term, Term]
-
-
-def neighbours(query: Query, terms: Iterable[Term]) -> list[Pair]:
-    """The pairs of ranked words that follow each other in the query, stop words between them aside."""
-    by_stem = {term.stem: term for term in terms}
-    found: list[Pair] = []
+def neighbours(query: Query) -> list[tuple[Group, Group]]:
+    """The typed words that follow each other, stop words between them aside."""
+    by_stem = {stem(group[0].typed): group for group in query.groups}
+    found: list[tuple[Group, Group]] = []
     for words in (query.words, *query.phrases):
         sequence = [by_stem[root] for root in map(stem, words) if root in by_stem]
         found += [pair for pair in pairwise(sequence) if pair[0] != pair[1]]
     return list(dict.fromkeys(found))
 
 
+def trigrams(query: Query) -> frozenset[tuple[str, ...]]:
+    """All threes of words in a row, in each spelling that they may stand for."""
+    spelt = {group[0].typed: tuple(term.form for term in group) for group in query.groups}
+    sequence = [spelt.get(form, (form,)) for form in query.words]
+    threes = zip(sequence, sequence[1:], sequence[2:], strict=False)
+    return frozenset(three for alternatives in threes for three in product(*alternatives))
+
+
 @dataclass(frozen=True)
 class Counted:
-    """A passage with the places of each of the query's words in its text, and their number in its titles."""
+    """A passage with the places of each of the query's words in its text, and their weighted number in its titles."""
 
     chunk: Chunk
-    length: int
+    words: Sequence[str]
     places: Mapping[Term, Sequence[int]]
     titled: Mapping[Term, float]
 
     @classmethod
     def of(cls, chunk: Chunk, matcher: "Matcher") -> "Counted":
         """Count the terms in a passage."""
-        text = chunk.words.split()
+        words = chunk.words.split()
         places: defaultdict[Term, list[int]] = defaultdict(list)
-        for place, term in matcher.terms_in(text):
+        for place, term in matcher.terms_in(words):
             places[term].append(place)
         titled: defaultdict[Term, float] = defaultdict(float)
-        for weight, words in ((TITLE, chunk.title_words), (SECTION, chunk.section_words)):
-            for _, term in matcher.terms_in(words.split()):
+        for weight, title in ((TITLE, chunk.title_words), (SECTION, chunk.section_words)):
+            for _, term in matcher.terms_in(title.split()):
                 titled[term] += weight
-        return cls(chunk, len(text), places, titled)
+        return cls(chunk, words, places, titled)
 
-    def score(self, weights: Mapping[Term, float], pairs: Iterable[Pair], average: float) -> float:
-        """The sum over the words and pairs of the query."""
-        norm = K1 * (1 - B + B * self.length / max(average, 1.0))
-        words = sum(
-            weight * _saturated(len(self.places.get(term, ())) + self.titled.get(term, 0), norm)
-            for term, weight in weights.items()
-        )
-        return words + sum(self._together(pair, weights, norm) for pair in pairs)
+    @property
+    def length(self) -> int:
+        return len(self.words)
 
-    def _together(self, pair: Pair, weights: Mapping[Term, float], norm: float) -> float:
-        first, second = (self.places.get(term, ()) for term in pair)
+    def score(
+        self,
+        groups: Iterable[Group],
+        weights: Mapping[Term, float],
+        pairs: Iterable[tuple[Group, Group]],
+        average: float,
+    ) -> float:
+        """The sum over what was typed, and over words that follow each other there."""
+        norm = 1 - B + B * max(self.length / average, SHORTEST)
+        words = sum(max(self._single(term, weights, norm) for term in group) for group in groups)
+        return words + sum(self._together(first, second, weights, norm) for first, second in pairs)
+
+    def runs(self, wanted: frozenset[tuple[str, ...]]) -> int:
+        """How many of the threes of words stand here in a row."""
+        if not wanted:
+            return 0
+        return len(wanted.intersection(zip(self.words, self.words[1:], self.words[2:], strict=False)))
+
+    def _single(self, term: Term, weights: Mapping[Term, float], norm: float) -> float:
+        times = len(self.places.get(term, ())) / norm + self.titled.get(term, 0)
+        return weights[term] * _saturated(times)
+
+    def _together(self, one: Group, other: Group, weights: Mapping[Term, float], norm: float) -> float:
+        first, second = self._all_places(one), self._all_places(other)
         if not first or not second:
             return 0.0
         side_by_side = sum(_any_within(second, at + 1, at + 2) for at in first)
         close = sum(_any_within(second, at - WINDOW, at + WINDOW) for at in first)
-        weight = (weights[pair[0]] + weights[pair[1]]) / 2
-        return weight * (ADJACENT * _saturated(side_by_side, norm) + NEAR * _saturated(close, norm))
+        weight = (self._heaviest(one, weights) + self._heaviest(other, weights)) / 2
+        return weight * (ADJACENT * _saturated(side_by_side / norm) + NEAR * _saturated(close / norm))
+
+    def _all_places(self, group: Group) -> Sequence[int]:
+        if len(group) == 1:
+            return self.places.get(group[0], ())
+        return sorted(place for term in group for place in self.places.get(term, ()))
+
+    def _heaviest(self, group: Group, weights: Mapping[Term, float]) -> float:
+        return max(weights[term] for term in group if term in self.places)
 
 
 class Matcher:
@@ -115,7 +158,10 @@ class Matcher:
 
     def __init__(self, terms: Iterable[Term]) -> None:
         terms = list(terms)
-        self._by_stem: dict[str, tuple[Term, ...]] = {term.stem: (term,) for term in terms}
+        by_stem: defaultdict[str, tuple[Term, ...]] = defaultdict(tuple)
+        for term in terms:
+            by_stem[term.stem] += (term,)
+        self._by_stem = dict(by_stem)
         self._open = tuple(term for term in terms if term.open)
         self._known: dict[str, tuple[Term, ...]] = {}
 
@@ -139,5 +185,5 @@ def _any_within(places: Sequence[int], first: int, last: int) -> bool:
     return at < len(places) and places[at] <= last
 
 
-def _saturated(times: float, norm: float) -> float:
-    return times * (K1 + 1) / (times + norm) if times else 0.0
+def _saturated(times: float) -> float:
+    return times * (K1 + 1) / (times + K1)

@@ -4,21 +4,23 @@ Everything goes through the scope. Where embeddings come to help (a later issue)
 `most_promising` and one more score for `rank`; nothing else knows how candidates were found.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from functions.search.facets import Facets, counted, shortened
 from functions.search.query import Query, Term
-from functions.search.ranking import Ranked, most_promising, rank, rarity
-from functions.search.spelling import meant
+from functions.search.ranking import Ranked, most_promising, rank, weights_of
+from functions.search.spelling import ROUNDS, SAMPLE, alike, one_edit, taken, two_edits
 from knts.lookup import Chunk, Found, Lookup, Scope
 
 T = TypeVar("T")
 
 WINDOW = 120  # passages that are ranked together; later pages of a plain query are ranked window by window
 LISTED = 400  # passages whose ids are read for a loose query: what takes time is Typesense loading each of them
-LONGEST = 100  # ids that are read for one term
+LONGEST = 250  # ids that are read for one term
+MOST_MISSPELT = 6  # words of a query whose spelling is mended
 ENOUGH = 50  # passages that hold all of a plain query: with fewer, those that hold a part of it follow them
 SLACK = 20  # passages beyond the page that are checked at once, in case some are no longer current
 
@@ -27,6 +29,8 @@ class Index(Protocol):
     """The passages, as `knts.clients.typesense_search.ChunkSearch` looks them up."""
 
     async def look_up(self, scope: Scope, lookups: Sequence[Lookup]) -> list[Found]: ...
+
+    async def texts(self, scope: Scope, lookups: Sequence[Lookup]) -> list[list[str]]: ...
 
     async def chunks(self, scope: Scope, ids: Sequence[str]) -> list[Chunk]: ...
 
@@ -96,12 +100,13 @@ async def find(
     if query.form == "nothing":
         return Page(query, facets=dict.fromkeys(wanted.facets, ()))
     view = await _look(index, scope, query, wanted)
-    if spelling := await _spelling(index, scope, view):
-        view = await _look(index, scope, query.respelt(spelling), wanted)
+    if spellings := await _spellings(index, scope, view):
+        view = await _look(index, scope, replace(query, spellings=spellings), wanted)
     many = view.window(1, wanted.facets).total >= ENOUGH
-    whole = query.form == "browse" or (query.form == "plain" and many and not loosely)
+    whole = not query.words or (query.form == "plain" and many and not loosely)
     page = await (_whole if whole else _partial)(index, scope, view, wanted)
-    return await _current(versions, scope, replace(page, spelling=spelling), wanted)
+    page = await _current(versions, scope, page, wanted)
+    return replace(page, spelling=taken(view.query, view.weights, page.hits))
 
 
 async def _look(index: Index, scope: Scope, query: Query, wanted: Wanted) -> View:
@@ -111,24 +116,39 @@ async def _look(index: Index, scope: Scope, query: Query, wanted: Wanted) -> Vie
     by_term = {term: term.lookup(query.phrases) for term in terms}
     lookups = list(dict.fromkeys([Lookup(), *windows, *by_term.values()]))
     found = dict(zip(lookups, await index.look_up(scope, lookups), strict=True))
-    total = found[Lookup()].total
-    return View(query, {term: rarity(found[each].total, total) for term, each in by_term.items()}, found)
+    counts = {term: found[lookup].total for term, lookup in by_term.items()}
+    return View(query, weights_of(counts, found[Lookup()].total), found)
 
 
 def _window(query: Query, number: int, facets: tuple[str, ...]) -> Lookup:
     return query.whole(number, WINDOW, facets if number == 1 else ())
 
 
-async def _spelling(index: Index, scope: Scope, view: View) -> dict[str, str]:
-    """Words of the documents in the place of words that no document has. What is quoted is meant as it stands."""
-    tried = {term: lookup for term in view.unknown if (lookup := term.misspelt())}
-    if not tried or view.query.phrases:
-        return {}
-    found = await index.look_up(scope, list(tried.values()))
-    chunks = await index.chunks(scope, _union(each.ids for each in found))
-    texts = {chunk.id: f"{chunk.words} {chunk.title_words} {chunk.section_words}" for chunk in chunks}
-    like = {term.form: meant(term, _those(texts, each.ids)) for term, each in zip(tried, found, strict=True)}
-    return {form: word for form, word in like.items() if word}
+async def _spellings(index: Index, scope: Scope, view: View) -> tuple[tuple[Term, ...], ...]:
+    """What words that no document has may stand for. What is quoted is meant as it stands."""
+    if view.query.phrases:
+        return ()
+    misspelt = [term for term in view.unknown if term.typos][:MOST_MISSPELT]
+    groups = await _alike(index, scope, {term: one_edit(term.form) for term in misspelt})
+    further = {term: two_edits(term.form) for term in misspelt if not groups[term] and term.typos > 1}
+    groups |= await _alike(index, scope, further)
+    return tuple(group for group in groups.values() if group)
+
+
+async def _alike(index: Index, scope: Scope, edits: Mapping[Term, set[str]]) -> dict[Term, tuple[Term, ...]]:
+    """Of each term's possible spellings those that the documents have, likeliest first.
+
+    Each round looks for those not seen before, so that a frequent word does not hide a rare one.
+    """
+    seen: dict[Term, Counter[str]] = {term: Counter() for term in edits}
+    asked = list(edits)
+    for _ in range(ROUNDS):
+        lookups = [Lookup(any_of=tuple(sorted(edits[term] - set(seen[term]))), size=SAMPLE) for term in asked]
+        texts = await index.texts(scope, lookups) if asked else []
+        for term, found in zip(asked, texts, strict=True):
+            seen[term].update(form for text in found for form in text.split() if form in edits[term])
+        asked = [term for term, found in zip(asked, texts, strict=True) if len(found) == SAMPLE]
+    return {term: alike(term, counts) for term, counts in seen.items()}
 
 
 async def _whole(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page:

@@ -1,10 +1,13 @@
 """Looking up passages in Typesense: the only code that phrases searches, and every one carries the asker's scope.
 
-A search's outcome must not depend on documents that the asker may not read. Typesense keeps one dictionary of words for
-the whole collection and takes spelling and prefix candidates from it by how frequent they are overall, so a few rules
-hold here (read from the source of 0.24, and tested):
-- `max_candidates` is beyond any dictionary, so that candidates are never cut short;
-- typos are only asked for with a single word, where the candidates are the words within the scope;
+A search's outcome must not depend on documents that the asker may not read. Typesense keeps the words of all documents
+in one tree per field, so these rules hold (from the source of 0.24, include/art.h and src/art.cpp, and tested):
+- whole words and alternatives are filters, which look a word up exactly. A query's words are looked up by a fuzzy walk
+  that skips letters where the tree has a long stretch without branches: what it finds depends on everybody's words;
+- a query is only the beginning of a word, of no more letters than a node of the tree compares (8), or quoted phrases,
+  and its typos are off: spelling is mended by `functions.search.spelling` with alternatives that are looked up exactly;
+- `max_candidates` is beyond any dictionary: the words that begin alike are ordered by how frequent they are overall,
+  and cutting that list would tell of other people's words;
 - words are never dropped, split or joined (`drop_tokens_threshold` 0, `split_join_tokens` off);
 - neither the engine's scores nor its markers are shown; facet values are ordered here.
 """
@@ -22,20 +25,18 @@ log = logging.getLogger(__name__)
 
 SEARCHED = "words,title_words,section_words"
 PLAIN_FACETS = ("tags", "lang")  # fields of their own; every other facet is a metadata key
-MOST_VALUES = 1000  # of a facet that are asked for
+MOST_VALUES = 100  # of a facet that are asked for
 _STORED = ["id", "document_id", "version", "chunk", "title", "section", "text", "start", "end", "url", "tags", "lang"]
 _ALWAYS: dict[str, Any] = {
     "query_by": SEARCHED,
     "drop_tokens_threshold": 0,
     "split_join_tokens": "off",
     "max_candidates": 1_000_000,
-    "typo_tokens_threshold": 1_000_000,
-    "min_len_1typo": 1,
-    "min_len_2typo": 1,
+    "num_typos": 0,
+    "typo_tokens_threshold": 0,
     "highlight_fields": "none",
     "highlight_full_fields": "none",
     "enable_overrides": False,
-    "search_cutoff_ms": 5000,
 }
 
 
@@ -55,6 +56,12 @@ class ChunkSearch:
         within = _within(scope)
         results = await self._multi_search([_search(lookup, within) for lookup in lookups])
         return [_found(lookup, result) for lookup, result in zip(lookups, results, strict=True)]
+
+    async def texts(self, scope: Scope, lookups: Sequence[Lookup]) -> list[list[str]]:
+        """The folded words, parted by spaces, of the passages on the page of each lookup, titles too."""
+        within = _within(scope)
+        results = await self._multi_search([{**_search(each, within), "include_fields": SEARCHED} for each in lookups])
+        return [[" ".join(hit["document"].values()) for hit in result["hits"]] for result in results]
 
     async def chunks(self, scope: Scope, ids: Sequence[str]) -> list[Chunk]:
         """The passages of these ids that lie within the scope, in the order of the ids."""
@@ -90,17 +97,25 @@ def _within(scope: Scope) -> str:
 
 def _search(lookup: Lookup, within: str) -> dict[str, Any]:
     quoted = [f'"{" ".join(phrase)}"' for phrase in lookup.phrases]
+    asked = [*quoted, lookup.beginning] if lookup.beginning else quoted
+    exact = [_holds(word) for word in lookup.words]
+    if lookup.any_of:
+        exact.append(_holds(f"[{','.join(lookup.any_of)}]"))
     return {
-        "q": " ".join([*quoted, *lookup.words]) or "*",
-        "filter_by": within,
-        "prefix": str(lookup.prefix).lower(),
-        "num_typos": lookup.typos,
+        "q": " ".join(asked) or "*",
+        "filter_by": " && ".join([within, *exact]),
+        "prefix": str(bool(lookup.beginning)).lower(),
         "per_page": lookup.size,
         "page": lookup.page,
         "include_fields": "id",
         **({"facet_by": ",".join(map(facet_field, lookup.facets))} if lookup.facets else {}),
         **({"max_facet_values": MOST_VALUES} if lookup.facets else {}),
     }
+
+
+def _holds(value: str) -> str:
+    """Some searched field holds the word, or one of a list in brackets. Folded forms need no escaping."""
+    return "(" + " || ".join(f"{name}:{value}" for name in SEARCHED.split(",")) + ")"
 
 
 def _by_id(ids: Iterable[str], within: str) -> dict[str, Any]:
