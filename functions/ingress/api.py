@@ -25,6 +25,7 @@ from knts import channel, telemetry
 from knts.errors import KntsError, NotFound, TooLarge
 from knts.events import JSON
 from knts.runtime import Check, MethodNotAllowed, health, problem_response
+from knts.tasks import ended
 
 log = logging.getLogger(__name__)
 
@@ -156,9 +157,7 @@ class Api:
                 return Response(status_code=204)
             event_type, answer = gathering.result()
         finally:
-            gathering.cancel()
-            leaving.cancel()
-            await asyncio.gather(gathering, leaving, return_exceptions=True)
+            await ended(gathering, leaving)
         if event_type == channel.FAILED:
             raise told(answer, id=ask_id)
         return reply(answer)

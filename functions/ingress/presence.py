@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from functions.ingress.ports import Flights
 from knts.errors import Temporary
+from knts.tasks import ended
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,7 @@ class Presence:
         try:
             yield self
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await ended(task)
 
     async def _tell_forever(self) -> None:
         while True:

@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from functions.ingress.following import HEARTBEAT
 from knts.channel import Position, position
 from knts.errors import BadRequest, KntsError
+from knts.tasks import ended
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +73,7 @@ class EventStream:
             if writing.done():
                 writing.result()
         finally:
-            writing.cancel()
-            leaving.cancel()
-            await asyncio.gather(writing, leaving, return_exceptions=True)
+            await ended(writing, leaving)
 
     async def _write(self, send: Send) -> None:
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]

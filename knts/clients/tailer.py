@@ -19,6 +19,7 @@ from knts.channel import Frame, entry_order
 from knts.clients.channel import frame
 from knts.clients.redis import Redis, failures
 from knts.errors import Temporary
+from knts.tasks import ended
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +59,7 @@ class Tailer:
         try:
             yield self
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(*tasks)
 
     def follower(self) -> "Follower":
         """A new follower of nothing yet."""
@@ -180,8 +179,7 @@ class Tailer:
                         self._awaken(key)
             await keeper
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            await ended(keeper)
 
     async def _keep_subscribed(self, pubsub: Any) -> None:
         while True:
