@@ -27,7 +27,7 @@ async def remember(event: Event, *, cache: Cache) -> None:
     answer = event.payload
     if not answer["cacheable"] or answer.get("stale"):
         return
-    if answer["cache"] == "miss":
+    if answer["cache"] != "hit":
         await cache.put(event.tenant, answer)
     if fast_key := answer.get("fast_key"):
         await cache.point(fast_key, answer["key"])

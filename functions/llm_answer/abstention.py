@@ -8,6 +8,8 @@ from functions.llm_answer.text import stem, words
 
 REFUSAL = "The documents do not tell."  # what the prompt asks the model to say
 
+MOST_WORDS = 100  # of a question that are looked at, since each is held against every word of the passages
+
 NO_PASSAGES = "no document that may be read fits the question"
 UNRELATED = "the nearest documents do not speak of what the question asks"
 NOT_TOLD = "the model finds no answer in the nearest documents"
@@ -20,7 +22,7 @@ def before(question: str, passages: Sequence[Mapping[str, Any]]) -> str | None:
     """
     if not passages:
         return NO_PASSAGES
-    asked = {stem(word.folded) for word in words(question) if word.informative}
+    asked = {stem(word.folded) for word in words(question)[:MOST_WORDS] if word.informative}
     told = {word for passage in passages for word in _told(passage)}
     if not asked or asked & told or any(_misspelt(word, other) for word in asked for other in told):
         return None
@@ -36,15 +38,11 @@ def after(answer: str) -> str | None:
 
 def nearest(passages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The documents that come nearest, best first, to be offered instead of an answer."""
-    documents = {
-        passage["document_id"]: {
-            "document_id": passage["document_id"],
-            "title": passage.get("title", ""),
-            "url": passage.get("url"),
-        }
-        for passage in reversed(passages)
-    }
-    return list(documents.values())[::-1]
+    documents: dict[str, dict[str, Any]] = {}
+    for passage in passages:
+        named = {"title": passage.get("title", ""), "url": passage.get("url")}
+        documents.setdefault(passage["document_id"], {"document_id": passage["document_id"], **named})
+    return list(documents.values())
 
 
 def _misspelt(word: str, other: str) -> bool:

@@ -64,13 +64,16 @@ async def cached(work: Work, evidence: Currency, tools: Tools) -> dict[str, Any]
 
 
 async def take_part(work: Work, joined: Joined, tools: Tools) -> Event | None:
-    """What an ask's role in its flight asks for: the leader writes, the leader of a finished flight says so again."""
+    """What an ask's role in its flight asks for: the leader writes, who comes after the end tells of it again."""
     if joined.role == LEADER:
         return outcome.reply(work, await leading.lead(work, joined, tools))
     if joined.role == HELD:
         raise Temporary("another delivery of this event still leads the flight", retry_after=joined.retry_after)
-    if joined.role == FINISHED and joined.led and (end := await tools.flights.final(joined.flight)):
-        return outcome.reply(work, end)
+    if joined.role == FINISHED and (end := await tools.flights.final(joined.flight)):
+        if joined.led:
+            return outcome.reply(work, end)
+        # What was shared while it was written needs telling once; later on the cache may lack it, or its new fast key.
+        return outcome.reply(work, end, cache="shared") if end["status"] in ("completed", "abstained") else None
     if joined.role == GONE:
         expired = outcome.failed(work, Permanent("the answer's stream has expired"), now_ms())
         await tools.asks.finish(work.asked.id, [], "failed", expired)

@@ -12,7 +12,7 @@ from functools import lru_cache
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[\w\u0300-\u036f])+(?:['’](?:(?![{_UNSPACED}])\w)+)*")
 _BREAK = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|(?<=[。！？])|\n\s*\n|\n(?=\s*(?:[-*•]|\d+[.)])\s)")
-_ABBREVIATION = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|vs|etc|e\.g|i\.e|cf|No|pp?)|\b[A-Z])\.\Z")
+_ABBREVIATION = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|vs|etc|e\.g|i\.e|cf|No|pp?)|\b[A-Z]|\A\s*\d+)\.\Z")
 
 _STOP = """
     a about above after again against all also am an and any are aren't as at be because been before being below
@@ -57,9 +57,12 @@ def fold(word: str) -> str:
 def stem(folded: str) -> str:
     """A rough stem, so that plays, played and playing meet; it only ever helps to compare, never to show."""
     word = folded.removesuffix("'s")
+    if any(letter.isdigit() for letter in word):
+        return word
     for ending in ("ingly", "edly", "ings", "ing", "ies", "ied", "es", "ed", "ly", "s", "e", "y"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word[-1:].isdigit():
-            return word.removesuffix(ending)
+        left = word.removesuffix(ending)
+        if left != word and len(left) >= 3 and not (ending == "y" and left[-1] in "aeiou"):
+            return left
     return word
 
 

@@ -69,6 +69,15 @@ class TestAnswering:
         assert len({str(await at.final(ask)) for ask in asks}) == 1
         assert sorted([(await at.about(ask))["cache"] for ask in asks]) == ["miss"] + ["shared"] * 19
 
+    async def test_who_asks_after_the_end_reads_it_and_tells_the_cache(self, at: Desk) -> None:
+        first = await at.ask("a1")
+        reply = await at.ask("a2")
+        assert len(at.ollama.asked) == 1
+        assert await at.final("a2") == await at.final("a1")
+        assert first is not None
+        assert reply is not None
+        assert reply.payload == first.payload | {"cache": "shared"}
+
     async def test_who_wants_no_cache_shares_with_nobody(self, at: Desk) -> None:
         replies = await asyncio.gather(*(at.ask(ask, cache="off") for ask in ("a1", "a2")))
         assert len(at.ollama.asked) == 2

@@ -57,6 +57,7 @@ async def remembered(**changes: Any) -> FakeCache:
         ({"cacheable": False}, False, False),
         ({"stale": True}, False, False),
         ({"cache": "hit"}, False, True),
+        ({"cache": "shared"}, True, True),
     ],
 )
 async def test_what_is_kept(changes: dict[str, Any], stored: bool, pointed: bool) -> None:
