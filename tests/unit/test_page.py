@@ -256,6 +256,18 @@ async def test_an_abstention_shows_what_came_nearest(page: httpx.AsyncClient, in
     assert "Macbeth, Act 5" in (await page.get(f"/?answer={ask_id}")).text
 
 
+async def test_an_answer_without_citations_owns_up_to_it(page: httpx.AsyncClient, ingress: ScriptedIngress) -> None:
+    ask_id = await ingress.ask(LOCAL, {"question": "Why?"}, listening=True)
+    read = [passage(ingress.documents[4])]
+    await ingress.say(ask_id, "completed", {"answer": "So.", "citations": [], "passages": read})
+
+    shown = (await page.get(f"/?answer={ask_id}")).text
+
+    assert "None of it could be tied to a passage" in shown
+    assert "What was read" in shown
+    assert "Macbeth, Act 5" in shown
+
+
 async def test_an_answer_from_the_cache_says_so(page: httpx.AsyncClient, ingress: ScriptedIngress) -> None:
     ask_id = await ingress.ask(LOCAL, {"question": "To be?"}, listening=True)
     await ingress.say(ask_id, "completed", {"answer": "Yes.", "citations": [], "passages": [], "cache": "hit"})
