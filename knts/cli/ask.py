@@ -14,6 +14,7 @@ from knts.cli import output
 from knts.cli.api import Api
 from knts.cli.errors import ABSTAINED, FAILED, OK, Answered, CommandError, NoConnection
 
+PAUSE = 0.5  # seconds before a broken stream is taken up again, times the tries so far
 PATIENCE = 8  # connections in a row that bring nothing new
 CANCEL_SECONDS = 3.0
 
@@ -37,10 +38,9 @@ async def run(url: str, key: str, request: Mapping[str, Any], *, as_json: bool) 
 class Asking:
     """One question under way: its id once known, what came, and where to take it up again."""
 
-    def __init__(self, api: Api, request: Mapping[str, Any], *, pause: float = 0.5) -> None:
+    def __init__(self, api: Api, request: Mapping[str, Any]) -> None:
         self.api = api
         self.request = request
-        self.pause = pause
         self.id = ""
         self.last_id = ""
         self.text = ""
@@ -64,7 +64,7 @@ class Asking:
             tries += 1
             if not self.id or tries > PATIENCE:
                 raise NoConnection(f"{self.api.url} closed the stream before the answer ended")
-            await asyncio.sleep(self.pause * tries)
+            await asyncio.sleep(PAUSE * tries)
             stream = self.api.events("GET", f"/v1/answers/{self.id}/events", last_id=self.last_id)
 
     async def cancel(self) -> None:
@@ -146,6 +146,6 @@ def summary(final: Mapping[str, Any]) -> str:
     for name, label in (("first_token", "first word after"), ("total", "done after")):
         if timings.get(name) is not None:
             told.append(f"{label} {timings[name] / 1000:.2f} s")
-    if usage:
+    if any(usage.values()):
         told.append(f"{usage.get('prompt_tokens', 0)} + {usage.get('completion_tokens', 0)} tokens")
     return " · ".join([*told, f"knts trace {final.get('id', '')}"])

@@ -11,6 +11,7 @@ from knts.cli.api import Api
 from knts.cli.errors import OK
 
 MARK = "bold yellow"
+MOST_VALUES = 12  # of a facet; --json has all that the server gives
 
 
 async def run(
@@ -59,5 +60,7 @@ def _print_facet(console: Console, name: str, values: Any) -> None:
         pairs = [(value, number) for value, number in values.items()]
     else:
         pairs = [(item["value"], item["count"]) for item in values]
-    told = ", ".join(f"{value} ({number})" for value, number in pairs)
+    told = ", ".join(f"{value} ({number})" for value, number in pairs[:MOST_VALUES])
+    if (more := len(pairs) - MOST_VALUES) > 0:
+        told += f" … and {more} more"
     console.print(Text(f"{output.shown(name)}: ", style="bold") + Text(output.shown(told)))
