@@ -80,6 +80,7 @@ class TestJoining:
         late = await flights.join(KEY, await opened(chan, "a2"))
         assert (late.role, late.flight, late.led) == ("finished", leader.flight, False)
         assert await flights.final(late.flight) == final
+        assert (await chan.ask("a2") or {})["cache"] == "hit"
 
     @pytest.mark.parametrize("final", [FAILED, CANCELLED])
     async def test_a_flight_that_failed_is_not(self, flights: Flights, chan: Channel, final: dict[str, Any]) -> None:

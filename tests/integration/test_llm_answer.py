@@ -69,7 +69,9 @@ class TestAnswering:
         assert set(told) <= {"miss", "shared"}  # who comes after the end tells of it again
         assert len(at.ollama.asked) == 1
         assert len({str(await at.final(ask)) for ask in asks}) == 1
-        assert sorted([(await at.about(ask))["cache"] for ask in asks]) == ["miss"] + ["shared"] * 19
+        caches = [(await at.about(ask))["cache"] for ask in asks]
+        assert caches.count("miss") == 1
+        assert set(caches) <= {"miss", "shared", "hit"}
 
     async def test_who_asks_after_the_end_reads_it_and_tells_the_cache(self, at: Desk) -> None:
         first = await at.ask("a1")

@@ -62,7 +62,7 @@ end
 
 if state ~= 'open' then
   if not mine then
-    note(flight, 'shared')
+    note(flight, 'hit')  -- nothing is generated for it any more
     redis.call('PEXPIRE', KEYS[1], stream_ms)
     redis.call('PEXPIRE', key('flight-final', flight), ARGV[6])
   end
