@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 from functions.ingress.access import Principal
 from functions.ingress.web import hits
-from functions.ingress.web.address import Address
+from functions.ingress.web.address import MAX_OFFSET, Address
 from functions.ingress.web.hits import Results
 
-SAMPLE = 50  # hits that the first search of a scope learns from
+SAMPLE, PLACES = 20, 5  # hits, and from how many places, that the first search of a scope learns from
 MAX_FACETS = 16  # as in schemas/events/knts.search.requested.v1.json
 
 
@@ -63,7 +63,7 @@ def wanted(address: Address, known: Sequence[str]) -> list[str]:
 async def find(ingress: Searching, who: Principal, address: Address, keys: FacetKeys) -> Results:
     """The results of an address; without words and filters, what there is. Raises what `Ingress.search` does."""
     if not keys.known(who):
-        keys.learn(who, (await ingress.search(who, request(Address(), (), SAMPLE)))["hits"])
+        await _survey(ingress, who, keys)
     body = await ingress.search(who, request(address, wanted(address, keys.known(who))))
     if keys.learn(who, body["hits"]):
         again = await ingress.search(who, request(address.at(0), wanted(address, keys.known(who)), limit=1))
@@ -71,6 +71,16 @@ async def find(ingress: Searching, who: Principal, address: Address, keys: Facet
     if not address.query and not address.filters:
         return hits.results(address, {**body, "hits": []}, empty=not body["found"])
     return hits.results(address, body, empty=not body["found"] and await _nothing_at_all(ingress, who))
+
+
+async def _survey(ingress: Searching, who: Principal, keys: FacetKeys) -> None:
+    """Learn the first keys of a scope from passages here and there among all of them."""
+    first = await ingress.search(who, request(Address(), (), SAMPLE))
+    keys.learn(who, first["hits"])
+    for part in range(1, PLACES):
+        offset = min(first["found"] * part // PLACES, MAX_OFFSET)
+        if offset >= SAMPLE:
+            keys.learn(who, (await ingress.search(who, request(Address(offset=offset), (), SAMPLE)))["hits"])
 
 
 async def _nothing_at_all(ingress: Searching, who: Principal) -> bool:
