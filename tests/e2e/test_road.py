@@ -38,8 +38,10 @@ class Doc:
         return f"/v1/documents/{quote(self.id, safe='')}"
 
     @property
-    def question(self) -> str:
-        return f"Who is the keeper of the lighthouse of {self.place}?"
+    def request(self) -> dict[str, Any]:
+        """A question that only this document may answer: the lighthouses of other tests would be sources as well."""
+        question = f"Who is the keeper of the lighthouse of {self.place}?"
+        return {"question": question, "filters": {"place": self.place}}
 
 
 def keeper_document() -> Doc:
@@ -49,7 +51,8 @@ def keeper_document() -> Doc:
 
 async def put(api: aiohttp.ClientSession, doc: Doc) -> int:
     """Send the document and wait until that version is indexed; its version."""
-    async with api.put(doc.path, json={"title": f"The lighthouse of {doc.place}", "text": doc.text}) as response:
+    named = {"title": f"The lighthouse of {doc.place}", "text": doc.text, "metadata": {"place": doc.place}}
+    async with api.put(doc.path, json=named) as response:
         assert response.status == 202, await response.text()
         version: int = (await response.json())["version"]
     await until(api, doc, version, "indexed")
@@ -73,9 +76,8 @@ async def search(api: aiohttp.ClientSession, query: str) -> list[dict[str, Any]]
         return hits
 
 
-async def ask(api: aiohttp.ClientSession, question: str, **more: Any) -> dict[str, Any]:
-    headers = {"Accept": "application/json"}
-    async with api.post("/v1/answers", json={"question": question, **more}, headers=headers) as response:
+async def ask(api: aiohttp.ClientSession, doc: Doc) -> dict[str, Any]:
+    async with api.post("/v1/answers", json=doc.request, headers={"Accept": "application/json"}) as response:
         assert response.status == 200, await response.text()
         answer: dict[str, Any] = await response.json()
         return answer
@@ -108,11 +110,11 @@ async def test_a_document_is_found_despite_typos_where_it_says_so(api: aiohttp.C
 async def test_an_answer_is_sourced_then_cached_and_follows_its_document(api: aiohttp.ClientSession) -> None:
     doc = keeper_document()
     first_version = await put(api, doc)
-    first = await ask(api, doc.question)
+    first = await ask(api, doc)
     assert (first["status"], first["cache"]) == ("completed", "miss")
     check_citations(first, doc, first_version)
 
-    again = await ask(api, doc.question)
+    again = await ask(api, doc)
     assert again["cache"] == "hit"
     assert again["id"] != first["id"]
     assert (again["answer"], again["citations"]) == (first["answer"], first["citations"])
@@ -120,7 +122,7 @@ async def test_an_answer_is_sourced_then_cached_and_follows_its_document(api: ai
     doc.text = doc.text.replace("Maren Oldfather", "Jonas Brackwater")
     second_version = await put(api, doc)
     assert second_version > first_version
-    changed = await ask(api, doc.question)
+    changed = await ask(api, doc)
     assert changed["cache"] == "miss"
     assert "Oldfather" not in changed["answer"]
     check_citations(changed, doc, second_version)
@@ -129,12 +131,12 @@ async def test_an_answer_is_sourced_then_cached_and_follows_its_document(api: ai
 async def test_a_deleted_document_is_gone(api: aiohttp.ClientSession) -> None:
     doc = keeper_document()
     version = await put(api, doc)
-    await ask(api, doc.question)
+    await ask(api, doc)
     async with api.delete(doc.path) as response:
         assert response.status == 202, await response.text()
     await until(api, doc, version + 1, "removed")
     assert doc.id not in {hit["document_id"] for hit in await search(api, f"keeper {doc.place}")}
-    answer = await ask(api, doc.question)
+    answer = await ask(api, doc)
     said = [*answer["citations"], *answer["passages"]]
     assert doc.id not in {one["document_id"] for one in said}
 
@@ -175,7 +177,7 @@ async def test_an_answer_streams_and_is_resumed_exactly(api: aiohttp.ClientSessi
     doc = keeper_document()
     await put(api, doc)
     headers = {"Accept": "text/event-stream"}
-    async with api.post("/v1/answers", json={"question": doc.question}, headers=headers) as response:
+    async with api.post("/v1/answers", json=doc.request, headers=headers) as response:
         assert response.status == 200
         assert response.content_type == "text/event-stream"
         frames = [frame async for frame in frames_of(response)]
@@ -203,7 +205,7 @@ async def test_a_killed_function_costs_nothing(road: Road, api: aiohttp.ClientSe
     (pid,) = road.pids(FUNCTION_TARGET=name)
     os.kill(pid, signal.SIGKILL)
     version = await put(api, doc)
-    answer = await ask(api, doc.question)
+    answer = await ask(api, doc)
     assert answer["status"] == "completed"
     check_citations(answer, doc, version)
     assert pid not in road.pids(FUNCTION_TARGET=name)
