@@ -23,8 +23,8 @@ def before(question: str, passages: Sequence[Mapping[str, Any]]) -> str | None:
     if not passages:
         return NO_PASSAGES
     asked = {stem(word.folded) for word in words(question)[:MOST_WORDS] if word.informative}
-    told = {word for passage in passages for word in _told(passage)}
-    if not asked or asked & told or any(_misspelt(word, other) for word in asked for other in told):
+    known = {word for passage in passages for word in told(passage)}
+    if not asked or asked & known or any(_misspelt(word, other) for word in asked for other in known):
         return None
     return UNRELATED
 
@@ -53,6 +53,7 @@ def _misspelt(word: str, other: str) -> bool:
     return (mine - theirs).total() + (theirs - mine).total() <= 2
 
 
-def _told(passage: Mapping[str, Any]) -> set[str]:
+def told(passage: Mapping[str, Any]) -> set[str]:
+    """The stems of all words of a passage and its titles."""
     text = " ".join((passage["text"], passage.get("title", ""), passage.get("section", "")))
     return {stem(word.folded) for word in words(text)}

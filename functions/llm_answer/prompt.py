@@ -4,12 +4,14 @@ Retrieved text is data: what a model's template would take for its own marks is 
 never in what is quoted. A change of any word here must change `VERSION`, since answers are cached by it.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from functions.llm_answer.abstention import REFUSAL
+from functions.llm_answer.abstention import REFUSAL, told
+from functions.llm_answer.text import stem, words
 from knts.errors import Permanent
 
 VERSION = "1"
@@ -20,6 +22,7 @@ SYSTEM = (
     f"If the passages do not hold the answer, say only: {REFUSAL}"
 )
 OVERHEAD = 160  # tokens of SYSTEM, the frame around the passages and the template's own marks
+NEAR_BEST = 0.5  # share of what the best passage has of the question, below which a passage only distracts
 DEFAULTS: Mapping[str, Any] = {"temperature": 0.0, "seed": 0, "repeat_penalty": 1.1}
 
 _NUMBER = (int, float)
@@ -67,10 +70,24 @@ def compose(
     context = min(model_context, budget.context)
     options = _options(asked, min(budget.answer, context // 2), context)
     room = context - options["num_predict"] - OVERHEAD - tokens(question)
-    shown = select(passages, min(budget.passages, room))
+    shown = select(relevant(question, passages), min(budget.passages, room))
     texts = [_shown(number, passage, max(room, 64)) for number, passage in enumerate(shown, 1)]
     user = "\n\n".join([*texts, f"Question: {harmless(question)}\nCopy the words that answer it."])
     return Prompt([{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}], options, shown)
+
+
+def relevant(question: str, passages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The passages without those that have far less of the question's words than the best has; rare words count more.
+
+    A model, a small one above all, answers from whatever it is shown. Where no passage has a word of the question, as
+    when they were found by meaning alone, all of them stay.
+    """
+    asked = {stem(word.folded) for word in words(question) if word.informative}
+    have = [asked & told(passage) for passage in passages]
+    weight = {word: math.log(1 + len(have) / max(1, sum(word in each for each in have))) for word in asked}
+    scores = [sum(weight[word] for word in each) for each in have]
+    least = NEAR_BEST * max(scores, default=0.0)
+    return [passage for passage, score in zip(passages, scores, strict=True) if score >= least]
 
 
 def select(passages: Sequence[dict[str, Any]], room: int) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.llm_answer.prompt import Budget, compose, harmless, select, tokens
+from functions.llm_answer.prompt import Budget, compose, harmless, relevant, select, tokens
 from knts.errors import Permanent
 
 BUDGET = Budget(context=4096, passages=1000, answer=200)
@@ -68,6 +68,27 @@ def test_harmless_text_stays_harmless(text: str) -> None:
     once = harmless(text)
     assert "<|" not in once
     assert "|>" not in once
+
+
+LIGHTS = [
+    passage(f"The keeper of the lighthouse of {place} is {name}.", title="")
+    for place, name in (("Skellmar", "Maren"), ("Skerry", "Jonas"), ("Fastnet", "Anna"))
+]
+
+
+@pytest.mark.parametrize(
+    ("question", "kept"),
+    [
+        ("Who is the keeper of the lighthouse of Skerry?", LIGHTS[1:2]),
+        ("Who keeps lighthouses?", LIGHTS),
+        ("Are Skerry and Fastnet lighthouses?", LIGHTS[1:]),
+        ("Who is Falstaff?", LIGHTS),
+        ("Who is it?", LIGHTS),
+    ],
+)
+def test_passages_that_only_distract_are_left_out(question: str, kept: list[dict[str, Any]]) -> None:
+    assert relevant(question, LIGHTS) == kept
+    assert relevant(question, []) == []
 
 
 @given(st.lists(st.integers(0, 600), min_size=1, max_size=8), st.integers(0, 800))
