@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -12,9 +14,11 @@ import pytest_asyncio
 import uvicorn
 from playwright.async_api import Browser, BrowserContext, Page, expect
 from starlette.applications import Starlette
+from starlette.requests import Request
 
 from functions.ingress.access import Principal
-from functions.ingress.web.page import routes
+from functions.ingress.gate import AccessSettings, Gate
+from functions.ingress.web.page import PrincipalOf, routes
 from knts.channel import Position
 from knts.errors import Temporary
 from tests.e2e.accessibility import CHECKS
@@ -50,11 +54,13 @@ async def eventually(held: Callable[[], bool], seconds: float = 10.0) -> None:
 
 
 @contextlib.asynccontextmanager
-async def served(ingress: ScriptedIngress) -> AsyncIterator[str]:
-    """The page's address while a real server serves it."""
-    app = Starlette(routes=routes(ingress, lambda _: LOCAL, heartbeat=1.0))
+async def served(
+    ingress: ScriptedIngress, principal_of: PrincipalOf = lambda _: LOCAL, port: int = 0
+) -> AsyncIterator[str]:
+    """The page's address while a real server serves it; leaving cuts every connection."""
+    app = Starlette(routes=routes(ingress, principal_of, heartbeat=1.0))
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1
+        app, host="127.0.0.1", port=port, log_level="critical", lifespan="off", timeout_graceful_shutdown=0
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -211,6 +217,67 @@ async def test_a_stream_that_breaks_is_taken_up_without_gap_or_repetition(browse
 
         await eventually_text(visit.page, "#text", "0 1 2 3 4 5 6 7 ")
         assert [int(after.ask) for after in visit.ingress.connections] == [0, 4, 7]
+
+
+async def test_a_server_that_restarts_loses_and_doubles_nothing(browser: Browser) -> None:
+    ingress = ScriptedIngress()
+    refusals: list[str] = []
+
+    def warming_up(request: Request) -> Principal:
+        if request.url.path.endswith("/events") and len(refusals) < 2:
+            refusals.append(request.url.path)
+            raise Temporary("warming up")
+        return LOCAL
+
+    context = await browser.new_context()
+    page = await context.new_page()
+    async with served(ingress) as address:
+        await page.goto(address)
+        await page.fill("#q", "Count")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("#answer .running")
+        ask_id = next(iter(ingress.asks))
+        await ingress.say(ask_id, "delta", {"text": "one "})
+        await eventually_text(page, "#text", "one ")
+    await expect(page.locator("#lost")).to_contain_text("The connection was lost")
+    await ingress.say(ask_id, "delta", {"text": "two "})
+    async with served(ingress, warming_up, int(address.rsplit(":", 1)[1])):
+        await ingress.say(ask_id, "delta", {"text": "three"})
+        await eventually_text(page, "#text", "one two three")
+        await expect(page.locator("#lost")).to_be_hidden()
+        assert len(refusals) == 2
+        await tell(ingress, ask_id)
+        await page.wait_for_selector("#answer .completed .cite")
+        await context.close()
+
+
+async def test_a_key_is_asked_for_and_carries_search_answer_and_stop(browser: Browser, tmp_path: Path) -> None:
+    key = 'a key; with blanks, "quotes" & signs='
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps([{"sha256": hashlib.sha256(key.encode()).hexdigest(), "tenant": "t", "groups": ["g"]}]))
+    ingress, gate = ScriptedIngress(), Gate(AccessSettings(keys_file=keys))
+    context = await browser.new_context()
+    page = await context.new_page()
+    async with served(ingress, gate.principal) as address:
+        await page.goto(f"{address}/?q=rotten")
+        await page.fill("#key", "wrong")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("alert")).to_contain_text("That key is not known here.")
+        await page.fill("#key", key)
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.locator(".hit mark")).to_have_text("rotten")
+        assert "knts_key" not in await page.evaluate("document.cookie")
+
+        await page.fill("#q", "Why?")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("#answer .running")
+        await page.get_by_role("button", name="Stop").click()
+        await page.wait_for_selector("#answer .cancelled")
+        assert {asked.owner.tenant for asked in ingress.asks.values()} == {"t"}
+
+        await page.get_by_role("button", name="Sign out").click()
+        await expect(page.locator("#key")).to_be_visible()
+        await context.close()
 
 
 async def test_offline_says_so_and_the_rest_comes_when_back(browser: Browser) -> None:
