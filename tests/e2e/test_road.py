@@ -211,6 +211,25 @@ async def test_a_killed_function_costs_nothing(road: Road, api: aiohttp.ClientSe
     assert pid not in road.pids(FUNCTION_TARGET=name)
 
 
+async def test_a_generation_whose_function_is_killed_is_finished_by_the_next(
+    road: Road, api: aiohttp.ClientSession
+) -> None:
+    doc = keeper_document()
+    version = await put(api, doc)
+    (pid,) = road.pids(FUNCTION_TARGET="llm-answer")
+    frames: list[Frame] = []
+    async with api.post("/v1/answers", json=doc.request, headers={"Accept": "text/event-stream"}) as response:
+        async for frame in frames_of(response):
+            if frame.event == "delta" and "delta" not in {earlier.event for earlier in frames}:
+                os.kill(pid, signal.SIGKILL)
+            frames.append(frame)
+    final = frames[-1].data
+    assert (frames[-1].event, final["status"]) == ("completed", "completed")
+    assert shown(frames) == final["answer"]
+    check_citations(final, doc, version)
+    assert pid not in road.pids(FUNCTION_TARGET="llm-answer")
+
+
 async def test_the_projects_own_documents_are_there(road: Road, api: aiohttp.ClientSession) -> None:
     if road.home is None:
         pytest.skip("only a local run loads them")
