@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 import uvicorn
@@ -21,6 +22,9 @@ from knts.local import process
 from knts.local.servers import PackagedModel, Typesense, cache_valkey, durable_valkey, started
 from knts.serve import build
 from knts.settings import OllamaServer, TypesenseServer
+
+hypothesis.settings.register_profile("kn-ts", deadline=None)  # speed is measured in bench/, not asserted
+hypothesis.settings.load_profile("kn-ts")
 
 SIGNING_KEY = "a-signing-key-of-the-tests"
 ServeFunction = Callable[..., Awaitable[str]]
