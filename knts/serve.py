@@ -15,6 +15,7 @@ from pathlib import Path
 import uvicorn
 from functions_framework.aio import create_asgi_app
 from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from knts import telemetry
 from knts.runtime import Function
@@ -64,7 +65,23 @@ def build(name: str, env: Mapping[str, str]) -> Starlette:
 
     app.router.lifespan_context = lifespan
     app.add_middleware(telemetry.ServerSpans, function=name)
+    app.add_middleware(OneLinePaths)
     return app
+
+
+class OneLinePaths:
+    """Lets a path hold a newline, as a document's id may: functions-framework's one route matches none otherwise.
+
+    `raw_path`, which the API reads, stays as it came.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "\n" in scope.get("path", ""):
+            scope = {**scope, "path": scope["path"].replace("\n", " ")}
+        await self.app(scope, receive, send)
 
 
 def main() -> None:

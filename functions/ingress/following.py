@@ -53,7 +53,7 @@ class Following:
             self._attend(self.reading.flight)
         if self.reading.ended:
             position, event_type, final = events[-1]
-            events[-1] = (position, event_type, await self._composed({"status": event_type, **final}))
+            events[-1] = (position, event_type, await self._composed(event_type, final))
         return events
 
     async def _wait(self) -> list[Event]:
@@ -81,15 +81,15 @@ class Following:
         return [await self._last(final or self.asks.failure(late(self.ask)))]
 
     async def _last(self, final: Mapping[str, Any]) -> Event:
-        return self.reading.finish(), final["status"], await self._composed(final)
+        return self.reading.finish(), final["status"], await self._composed(final["status"], final)
 
-    async def _composed(self, final: Mapping[str, Any]) -> dict[str, Any]:
+    async def _composed(self, event_type: str, final: Mapping[str, Any]) -> dict[str, Any]:
         """A search's result as it is; an answer with what was noted of its ask on the way."""
         if self.ask["kind"] != ANSWER:
             return dict(final)
         with contextlib.suppress(Temporary):  # then it lacks some timings
             self.ask = await self.asks.own(self.who, self.ask["id"], ANSWER)
-        return answers.compose(self.ask, final)
+        return answers.compose(self.ask, {"status": event_type, **final})
 
     def _attend(self, flight: str) -> None:
         self.follower.follow(channel.flow_key(flight), self.reading.position.flight)

@@ -46,6 +46,9 @@ class IngressSettings:
     search: float = setting("KNTS_SEARCH_DEADLINE", "seconds until a search is given up", 10.0, parse=seconds)
     publish: float = setting("KNTS_PUBLISH_DEADLINE", "seconds to get an event to the Broker", 5.0, parse=seconds)
     heartbeat: float = setting("KNTS_HEARTBEAT", "seconds between comments on a silent stream", 15.0, parse=seconds)
+    presence: float = setting(
+        "KNTS_PRESENCE", "seconds between telling the model's flights who still listens", 10.0, parse=seconds
+    )
     patience: float = setting(
         "KNTS_SLOW_CLIENT", "seconds after which a client that takes no event is given up", 60.0, parse=seconds
     )
@@ -64,7 +67,7 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
         typesense = await stack.enter_async_context(Typesense(typesense_server))
         flights, records = Flights(durable), Records(durable)
         tailer = await stack.enter_async_context(Tailer(durable).running())
-        presence = await stack.enter_async_context(Presence(flights).telling())
+        presence = await stack.enter_async_context(Presence(flights, every=settings.presence).telling())
         ingress = Measured(
             publisher=publisher,
             records=records,
