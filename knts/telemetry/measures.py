@@ -93,16 +93,18 @@ def observe(name: str, value: float, attributes: Mapping[str, Value] | None = No
     current.make("histogram", name).record(value, current.bounded(name, {**(attributes or {}), **named}))
 
 
-def watch(name: str, read: Callable[[], Mapping[str, float]], label: str, unit: str = "1") -> None:
+def watch(name: str, read: Callable[[], Mapping[str, float]], label: str) -> None:
     """Report gauges that `read` gives, by the value of one `label`, whenever metrics are collected.
 
-    `read` runs in another thread at times, so it must only look at values that are at hand.
+    `read` runs in another thread at times, so it must only look at values that are at hand. What is read this way
+    costs nothing while it changes.
     """
+    known = KNOWN.get(name, Known("1", name))
 
     def observations(_: CallbackOptions) -> list[Observation]:
         return [Observation(value, {label: key}) for key, value in read().items()]
 
-    current.meter.create_observable_gauge(name, callbacks=[observations], unit=unit)
+    current.meter.create_observable_gauge(name, [observations], unit=known.unit, description=known.description)
 
 
 def metrics() -> tuple[bytes, str]:

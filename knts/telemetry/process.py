@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from knts.telemetry import logs, measures, spans
+from knts.telemetry import asgi, logs, measures, spans
 from knts.telemetry.recorder import FLUSH_MS, Recorder
 from knts.telemetry.sampling import WithinWork
 
@@ -92,6 +92,7 @@ def _providers(service: str, env: Mapping[str, str]) -> Callable[[], None]:
     spans.use(tracing.get_tracer("knts"))
     spans.publish_provider()
     measures.use(measures.Instruments(metering.get_meter("knts"), registry))
+    measures.watch("http.server.active_requests", lambda: asgi.active, "faas.name")
     if not disabled:
         ProcessCollector(registry=registry)
         AioHttpClientInstrumentor().instrument(tracer_provider=tracing, meter_provider=metering)

@@ -78,7 +78,7 @@ def server() -> Iterator[ScriptedServer]:
     script = ScriptedServer()
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(script))
     script.url = f"http://127.0.0.1:{running.server_address[1]}"
-    thread = threading.Thread(target=running.serve_forever)
+    thread = threading.Thread(target=running.serve_forever, args=(0.01,))
     thread.start()
     yield script
     running.shutdown()
