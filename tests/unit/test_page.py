@@ -14,7 +14,7 @@ from functions.ingress.access import Principal
 from functions.ingress.web.page import routes
 from knts.channel import Position
 from knts.errors import DeadlineExceeded, Gone, KntsError, Temporary, Unauthorized
-from tests.e2e.page_ingress import LOCAL, ScriptedIngress, passage, tell
+from tests.e2e.page_ingress import LOCAL, ScriptedIngress, citation, passage, tell
 
 HX = {"hx-request": "true"}
 KEY = "a-key-that-is-known"
@@ -136,6 +136,48 @@ async def test_documents_can_not_bring_markup(page: httpx.AsyncClient) -> None:
     assert "&lt;b&gt;not markup&lt;/b&gt; &amp; so on" in shown
 
 
+NASTY = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+
+
+async def test_no_text_of_anybody_becomes_markup() -> None:
+    """Every text that documents, models, askers and failures bring, in every place where it is shown."""
+    document = {
+        **ScriptedIngress().documents[0],
+        "document_id": NASTY,
+        "title": NASTY,
+        "section": NASTY,
+        "url": f"https://x.test/{NASTY}",
+        "metadata": {NASTY: NASTY, "other": "x"},
+        "text": f"to {NASTY}",
+    }
+    ingress = ScriptedIngress([document, {**document, "metadata": {"other": "y"}}])
+    ask_id = await ingress.ask(LOCAL, {"question": NASTY}, listening=True)
+    await ingress.say(ask_id, "passages", {"passages": [passage(document)]})
+    await ingress.say(ask_id, "delta", {"text": NASTY})
+    cited = [citation(document, NASTY, NASTY, NASTY)]
+    told = {"answer": NASTY, "citations": cited, "passages": [passage(document)], "model": NASTY, "reason": NASTY}
+    filters = {"q": "to", f"filter.{NASTY}": NASTY}
+    async with client_of(ingress) as client:
+        shown = [(await client.get("/", params={**filters, "answer": ask_id})).text]
+        await ingress.say(ask_id, "completed", told)
+        for path, params in (
+            ("/", {"q": NASTY}),
+            ("/", {**filters, "answer": ask_id}),
+            ("/ui/search", filters),
+            ("/ui/document", {"id": NASTY, "start": "3", "end": "9"}),
+            (f"/ui/answers/{ask_id}/events", {}),
+        ):
+            shown.append((await client.get(path, params=params)).text)
+        ended = await ingress.ask(LOCAL, {"question": NASTY}, listening=True)
+        await ingress.say(ended, "failed", {"problem": {"detail": NASTY, "title": NASTY}})
+        shown.append((await client.get("/", params={"answer": ended})).text)
+        ingress.failure = Temporary(NASTY)
+        shown.append((await client.get("/")).text)
+
+    assert all("alert(1)" in html for html in shown)
+    assert not [html for html in shown if re.search(r"<script>|<img src=x|\"'>", html)]
+
+
 @pytest.mark.parametrize(
     ("failure", "status"),
     [(Temporary("Typesense does not answer", retry_after=1), 503), (DeadlineExceeded("nothing came"), 504)],
@@ -208,7 +250,7 @@ async def test_the_stream_ends_with_the_answer_and_what_it_cites(
     assert streamed.headers["content-type"].startswith("text/event-stream")
     for shown in (streamed.text, reloaded.text):
         assert '<span class="cited">to be or not to be</span>' in shown
-        assert 'popovertarget="citation-1" aria-label="Source 1: Hamlet, Act 3">[1]</button>. 🎭' in shown
+        assert 'popovertarget="citation-1" aria-label="Source 1: Hamlet, Act 3">[1]</button>.</span> 🎭' in shown
         assert "<mark>To be, or not to be</mark>, that is" in shown
         assert "&lt;against&gt;" in shown
     assert f"The answer, with 2 sources: {final['answer'].split('<')[0]}" in streamed.text

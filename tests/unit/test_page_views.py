@@ -1,5 +1,7 @@
 """What the templates show, made from the API's objects."""
 
+import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from functions.ingress.web import answers, documents, hits, words
 from functions.ingress.web.address import Address
 from functions.ingress.web.documents import Place
+from functions.ingress.web.templates import answered
 from knts.errors import NotFound
 
 PASSAGE = {
@@ -54,6 +57,18 @@ def test_citations_of_one_passage_share_its_number() -> None:
 
     assert [citation.source.number for citation in shown.citations] == [1, 2, 1]
     assert [source.number for source in shown.sources] == [1, 2]
+
+
+@given(
+    st.text(alphabet="ab .,)<", max_size=12), st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=4)
+)
+def test_numbers_are_put_into_the_text_and_change_nothing_else(text: str, places: list[tuple[int, int]]) -> None:
+    cited = [{**CITATION, "answer_start": min(place), "answer_end": max(place)} for place in places]
+
+    html = answered(answers.answer(final(answer=text, citations=cited, passages=[PASSAGE])))
+
+    bare = re.sub(r"<button[^>]*>\[\d+\]</button>", "", html)
+    assert unescape(re.sub(r"</?span[^>]*>", "", bare)) == text
 
 
 @pytest.mark.parametrize("passages", [[], [{**PASSAGE, "version": 2}], [{**PASSAGE, "end": 120}]])

@@ -1,5 +1,6 @@
 """The templates and how they are filled in: everything is escaped, an undefined name is an error."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from functions.ingress.access import COOKIE
 from functions.ingress.web import answers, headers, hits
 from functions.ingress.web.address import Address
 from functions.ingress.web.assets import Asset
-from functions.ingress.web.marks import Run
+from functions.ingress.web.marks import Piece, Run
 
+_CLOSING = re.compile(r"\A[.,;:!?…)\]}”’»\"']*")
 FOLDER = Path(__file__).parent / "templates"
 HTMX_CONFIG = {
     "allowEval": False,  # the Content-Security-Policy forbids it
@@ -81,14 +83,26 @@ def marked(runs: Sequence[Run], first: str = "") -> Markup:
 
 
 def answered(answer: answers.Answer) -> Markup:
-    """An answer's text as HTML: what a citation covers, each followed by its number, which opens the passage."""
+    """An answer's text as HTML: what a citation covers, each followed by its number, which opens the passage.
+
+    A number and the punctuation after it stay on one line.
+    """
     parts: list[Markup] = []
-    for piece in answer.pieces:
+    following = [*(piece.text for piece in answer.pieces[1:]), ""]
+    taken = 0
+    for piece, next_text in zip(answer.pieces, following, strict=False):
         form = '<span class="cited">{}</span>' if piece.cited and answer.citations else "{}"
-        parts.append(Markup(form).format(piece.text))  # noqa: S704 - a constant; format escapes
-        at_once = {answer.citations[index].source.number: answer.citations[index] for index in reversed(piece.after)}
-        parts += [_number(at_once[number]) for number in sorted(at_once)]
+        parts.append(Markup(form).format(piece.text[taken:]))  # noqa: S704 - a constant; format escapes
+        taken = len(next_text) - len(_CLOSING.sub("", next_text, count=1)) if piece.after else 0
+        if piece.after:
+            parts.append(Markup('<span class="kept">{}{}</span>').format(_numbers(answer, piece), next_text[:taken]))
     return Markup("").join(parts)
+
+
+def _numbers(answer: answers.Answer, piece: Piece) -> Markup:
+    """The numbers of the citations that end here, each source's once."""
+    at_once = {answer.citations[index].source.number: answer.citations[index] for index in reversed(piece.after)}
+    return Markup("").join(_number(at_once[number]) for number in sorted(at_once))
 
 
 def _number(citation: answers.Citation) -> Markup:
