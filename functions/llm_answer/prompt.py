@@ -6,6 +6,7 @@ never in what is quoted. A change of any word here must change `VERSION`, since 
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,10 @@ SYSTEM = (
     f"If the passages do not hold the answer, say only: {REFUSAL}"
 )
 OVERHEAD = 160  # tokens of SYSTEM, the frame around the passages and the template's own marks
-NEAR_BEST = 0.5  # share of what the best passage has of the question, below which a passage only distracts
+NEAR_BEST = 0.4  # share of what the best passage has of the question, below which a passage only distracts
+EVERYWHERE = (
+    0.3  # what a word of the question weighs that all passages have; one that only one of n has weighs log n more
+)
 DEFAULTS: Mapping[str, Any] = {"temperature": 0.0, "seed": 0, "repeat_penalty": 1.1}
 
 _NUMBER = (int, float)
@@ -84,7 +88,8 @@ def relevant(question: str, passages: Sequence[dict[str, Any]]) -> list[dict[str
     """
     asked = {stem(word.folded) for word in words(question) if word.informative}
     have = [asked & told(passage) for passage in passages]
-    weight = {word: math.log(1 + len(have) / max(1, sum(word in each for each in have))) for word in asked}
+    found = Counter(word for each in have for word in each)
+    weight = {word: EVERYWHERE + math.log(len(have) / count) for word, count in found.items()}
     scores = [sum(weight[word] for word in each) for each in have]
     least = NEAR_BEST * max(scores, default=0.0)
     return [passage for passage, score in zip(passages, scores, strict=True) if score >= least]
