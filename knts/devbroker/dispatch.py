@@ -283,11 +283,11 @@ class Dispatcher:
         """For ever: take up what is ours without our knowing, what others appended, what another broker has left."""
         turn = 0
         while True:
-            for lane in [lane for lane in self.lanes.values() if lane.active]:
-                try:
+            try:
+                for lane in [lane for lane in self.lanes.values() if lane.active]:
                     await self._sweep_lane(lane, turn % CLAIM_EVERY == CLAIM_EVERY - 1)
-                except Temporary as error:
-                    log.warning("can't look through the queue: %s", error.detail, extra={"stream": lane.stream})
+            except Temporary as error:
+                log.warning("can't look through the queues: %s", error.detail)
             turn += 1
             self._sweep_now.clear()
             try:
