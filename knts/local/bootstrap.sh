@@ -74,7 +74,7 @@ done
 # The checkout is importable in its environment, and `knts` is a command of it.
 site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 echo "$PWD" >"$site/knts-checkout.pth"
-printf '#!/bin/sh\nexec "%s/.venv/bin/python" -m knts.cli "$@"\n' "$PWD" >.venv/bin/knts
+printf '#!/bin/sh\nexec "%s/bin/knts" "$@"\n' "$PWD" >.venv/bin/knts
 chmod +x .venv/bin/knts
 
 echo "$digest" >"$marker.part"

@@ -147,9 +147,9 @@ kn-ts is up after {seconds:.1f} s; the page:  {made.page}
 
   events go to          {made.broker}/default/kn-ts
   answers come from     {made.model}
-  load your documents   .venv/bin/knts load PATH…
-  ask                   .venv/bin/knts ask "What is a Trigger?"
-  watch the events      .venv/bin/knts events
+  load your documents   bin/knts load PATH…
+  ask                   bin/knts ask "What is a Trigger?"
+  watch the events      bin/knts events
 
 Ctrl-C stops everything.
 """
