@@ -99,6 +99,13 @@ def plan(
     return Plan(stages, shared, functions, ports, page, broker, ollama.model, list(servers))
 
 
+SMALL_MODEL = {  # one answer at a time; it reads slowly, and the longer it writes the less is true
+    "KNTS_MODEL_SLOTS": "1",
+    "KNTS_PROMPT_TOKENS": "600",
+    "KNTS_ANSWER_TOKENS": "120",
+}
+
+
 def embedded(
     settings: LocalSettings,
     home: Home,
@@ -145,6 +152,7 @@ def shared_env(
 
     return {
         "KNTS_SHUTDOWN_GRACE": "5",
+        **(SMALL_MODEL if ollama.url is None else {}),
         "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
         **python_env(env),
         "KNTS_HOST": LOOPBACK,
