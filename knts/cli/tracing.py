@@ -12,14 +12,14 @@ from knts.cli import output
 from knts.cli.errors import OK
 from knts.cli.spans import Node, Span, read, tree, walk
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 DURATION_WIDTH, SHORTEST_BAR, LONGEST_BAR = 8, 10, 60
 PALETTE = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
 
 
 def run(wanted: str, folder: str | None, *, everything: bool, as_json: bool) -> int:
     """Draw or print the spans of an answer."""
-    place = Path(folder) if folder else Path(os.environ.get("KNTS_HOME", ".knts")) / "traces"
-    spans = read(place, wanted)
+    spans = read(Path(folder) if folder else default_folder(), wanted)
     if as_json:
         output.print_json(spans)
         return OK
@@ -27,6 +27,14 @@ def run(wanted: str, folder: str | None, *, everything: bool, as_json: bool) -> 
     console.print(waterfall(spans, console.width, fold=not everything))
     console.print(heading(spans), style="dim", markup=False)
     return OK
+
+
+def default_folder() -> Path:
+    """Where the local run records spans: below `KNTS_HOME`, here, or in the checkout that this command is of."""
+    if home := os.environ.get("KNTS_HOME"):
+        return Path(home) / "traces"
+    here = Path(".knts") / "traces"
+    return here if here.is_dir() else CHECKOUT / here
 
 
 def heading(spans: list[Span]) -> str:

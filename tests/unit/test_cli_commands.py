@@ -406,3 +406,13 @@ def test_trace_of_what_was_not_recorded_is_said(knts: Knts, tmp_path: Path) -> N
     result = knts("trace", ID, "--dir", str(tmp_path))
     assert result.exit_code == 1
     assert result.output == f"knts: no spans are recorded in {tmp_path}; --dir or KNTS_TRACE_DIR names another folder\n"
+
+
+def test_spans_are_looked_for_where_the_local_run_writes_them(
+    knts: Knts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"in {ROOT}/.knts/traces" in knts("trace", ID).output
+    (tmp_path / ".knts" / "traces").mkdir(parents=True)
+    assert "in .knts/traces" in knts("trace", ID).output
+    assert "in /elsewhere/traces" in knts("trace", ID, KNTS_HOME="/elsewhere").output
