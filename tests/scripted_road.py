@@ -48,6 +48,8 @@ class ScriptedRoad:
         self.flights = Flights(redis)
         self.script = script
         self.status = 202
+        self.statuses: list[int] = []  # what is answered before `status`, in turn
+        self.attempts = 0
         self.events: list[Event] = []
         self.url = ""
         self._playing: set[asyncio.Task[None]] = set()
@@ -82,12 +84,14 @@ class ScriptedRoad:
     async def _take(self, request: web.Request) -> web.Response:
         body = await request.read()
         event = events.from_http([(name.lower(), value) for name, value in request.raw_headers], body)
-        if self.status == 202:
+        self.attempts += 1
+        status = self.statuses.pop(0) if self.statuses else self.status
+        if status == 202:
             self.events.append(event)
             task = asyncio.create_task(self.script(self, event))
             self._playing.add(task)
             task.add_done_callback(self._playing.discard)
-        return web.Response(status=self.status)
+        return web.Response(status=status)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["ScriptedRoad"]:

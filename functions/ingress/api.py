@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from functions.ingress.sse import EventStream, resume_from
 from knts import channel, telemetry
 from knts.errors import KntsError, NotFound, TooLarge
 from knts.events import JSON
-from knts.runtime import Check, MethodNotAllowed, health, problem_response
+from knts.runtime import HEALTH_ROUTES, Check, MethodNotAllowed, health, problem_response
 from knts.tasks import ended
 
 log = logging.getLogger(__name__)
@@ -96,16 +96,16 @@ class Api:
         return await call(self, request, self.gate.principal(request), parsing.path_text(part))
 
     async def _elsewhere(self, request: Request, path: str) -> Answer:
-        if path in ("/healthz", "/readyz", "/metrics"):
-            return await health(path, self.ready)
-        if path in self.files:
-            return self.files[path]
-        if path.startswith("/v1/"):
-            return problem_response(NotFound("there is no such path"))
+        if path in HEALTH_ROUTES or path in self.files:
+            if request.method not in ("GET", "HEAD"):
+                return self._refusal(request, MethodNotAllowed("this path is only for reading"), ["GET"])
+            return self.files.get(path) or await health(path, self.ready)
+        if path == "/v1" or path.startswith("/v1/"):
+            return self._refusal(request, NotFound("there is no such path"), [])
         return self.page
 
     @staticmethod
-    def _refusal(request: Request, error: KntsError, methods: Mapping[str, Call]) -> Response:
+    def _refusal(request: Request, error: KntsError, methods: Iterable[str]) -> Response:
         log.info("refused: %s", error.detail, extra={"status": error.status, "method": request.method})
         response = problem_response(error)
         response.headers.update(PLAIN)
@@ -233,9 +233,10 @@ def match(path: str) -> tuple[Mapping[str, Call], str, str] | None:
     return None
 
 
-def allow(methods: Mapping[str, Call]) -> str:
+def allow(methods: Iterable[str]) -> str:
     """The Allow header of a path."""
-    return ", ".join([*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"])
+    named = list(methods)
+    return ", ".join([*named, *(["HEAD"] if "GET" in named else []), "OPTIONS"])
 
 
 def raw_path(request: Request) -> str:
