@@ -15,7 +15,7 @@ from knts.cli.api import Api
 from knts.cli.errors import ABSTAINED, FAILED, OK, Answered, CommandError, NoConnection
 
 PAUSE = 0.5  # seconds before a broken stream is taken up again, times the tries so far
-PATIENCE = 8  # connections in a row that bring nothing new
+PATIENCE = 10  # connections in a row that bring nothing new
 CANCEL_SECONDS = 3.0
 
 
