@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from knts import telemetry
+from knts.patience import HEAD_SECONDS, patient
 from knts.runtime import Function
 from knts.settings import SettingsError, positive_int, read, seconds, setting
 
@@ -41,6 +42,9 @@ class ServeSettings:
     host: str = setting("KNTS_HOST", "address to listen on", "0.0.0.0")  # noqa: S104 - a container's only address
     grace: float = setting(
         "KNTS_SHUTDOWN_GRACE", "seconds that requests in flight may take after SIGTERM", 25.0, parse=seconds
+    )
+    head: float = setting(
+        "KNTS_HEAD_TIMEOUT", "seconds that the head of a request may take to arrive", HEAD_SECONDS, parse=seconds
     )
 
 
@@ -97,7 +101,7 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=patient(settings.head),
         lifespan="on",
         log_config=None,
         access_log=False,
