@@ -24,7 +24,7 @@ class Home:
     def locked(self) -> Iterator[None]:
         """Hold the folder. Raises LocalError when another run has it or it can't be written."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = (self.folder / "lock").open("a+")
         except OSError as error:
             raise LocalError(

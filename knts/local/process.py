@@ -16,6 +16,7 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)
 TAIL_LINES = 15
+PATIENCE = 4.0  # seconds between two words about a long wait
 
 
 class LocalError(Exception):
@@ -82,15 +83,24 @@ def start(name: str, args: Sequence[str | Path], *, log: Path, env: Mapping[str,
     return Child(name, log, popen)
 
 
-def wait_until(ready: Callable[[], bool], child: Child, *, seconds: float, pause: float = 0.05) -> None:
-    """Return once `ready()` is true. Raises LocalError, with the log's tail, when the child ends or time is up."""
-    deadline = time.monotonic() + seconds
+def wait_until(
+    ready: Callable[[], bool], child: Child, *, seconds: float, say: Callable[[str], None] = lambda _: None
+) -> None:
+    """Return once `ready()` is true; a long wait is said now and then.
+
+    Raises LocalError, with the log's tail, when the child ends or time is up.
+    """
+    began = time.monotonic()
+    deadline, say_at = began + seconds, began + PATIENCE
     while not ready():
         if not child.running:
             raise LocalError(f"{child.name} ended at start with status {child.popen.returncode}; {_log_of(child)}")
         if time.monotonic() > deadline:
             raise LocalError(f"{child.name} was not ready after {seconds:g} s; {_log_of(child)}")
-        time.sleep(pause)
+        if time.monotonic() > say_at:
+            say(f"  waiting for {child.name} ({time.monotonic() - began:.0f} s)")
+            say_at += PATIENCE
+        time.sleep(0.05)
 
 
 def _log_of(child: Child) -> str:

@@ -11,6 +11,7 @@ from types import FrameType
 
 from knts.local import checks, first_documents, outside
 from knts.local.home import Home
+from knts.local.model import NAME
 from knts.local.plan import Ollama, Plan, has_broker, plan
 from knts.local.process import LocalError
 from knts.local.settings import ROOT, LocalSettings
@@ -18,6 +19,7 @@ from knts.local.supervisor import Say, Supervisor
 from knts.settings import SettingsError, read
 
 FIRST_DOCUMENTS = "first-documents"
+Calm = Callable[[Callable[[], None]], None]
 
 
 class Stop(BaseException):
@@ -36,12 +38,14 @@ def run(env: Mapping[str, str], say: Say = tell, on_ready: Callable[[Plan], None
     """
     began = time.monotonic()
     try:
-        settings = read(LocalSettings, env)
-        if found := checks.faults(settings):
-            raise LocalError("\n".join(found))
-        home = Home(Path(settings.home))
-        with home.locked():
-            return _hold(settings, home, env, say, lambda made: _ready(made, settings, home, say, on_ready, began))
+        with signals() as calm:
+            settings = read(LocalSettings, env)
+            if found := checks.faults(settings):
+                raise LocalError("\n".join(found))
+            home = Home(Path(settings.home))
+            with home.locked():
+                _hold(settings, home, env, say, calm, lambda made: _ready(made, settings, home, say, on_ready, began))
+        return 0
     except SettingsError as error:
         return _failed(2, error)
     except LocalError as error:
@@ -55,24 +59,29 @@ def _failed(status: int, error: Exception) -> int:
     return status
 
 
-def _hold(settings: LocalSettings, home: Home, env: Mapping[str, str], say: Say, ready: Callable[[Plan], None]) -> int:
+def _hold(
+    settings: LocalSettings,
+    home: Home,
+    env: Mapping[str, str],
+    say: Say,
+    calm: Calm,
+    ready: Callable[[Plan], None],
+) -> None:
     """Start by plan and watch until a signal; everything is stopped on the way out, whatever the way."""
-    with signals() as calm:
-        say(f"kn-ts is starting; its state and logs are in {home.folder}")
-        made = plan(settings, home, choose_ollama(settings, say), env, say)
-        check_outside(settings, say)
-        home.note_run(made.said())
-        supervisor = Supervisor(made.stages, say)
-        try:
-            supervisor.start()
-            ready(made)
-            supervisor.watch()
-        finally:
-            calm(supervisor.kill)
-            say("\nstopping")
-            supervisor.stop()
-            say("stopped; the next start finds its data again")
-    return 0
+    say(f"kn-ts is starting; its state and logs are in {home.folder}")
+    made = plan(settings, home, choose_ollama(settings, say), env, say)
+    check_outside(settings, say)
+    home.note_run(made.said())
+    supervisor = Supervisor(made.stages, say)
+    try:
+        supervisor.start()
+        ready(made)
+        supervisor.watch()
+    finally:
+        calm(supervisor.kill)
+        say("\nstopping")
+        supervisor.stop()
+        say("stopped; the next start finds its data again")
 
 
 def _ready(
@@ -97,6 +106,8 @@ def choose_ollama(settings: LocalSettings, say: Say) -> Ollama:
     here = f"http://127.0.0.1:{outside.OLLAMA_PORT}"
     url = settings.ollama_url or (here if outside.ollama_answers(here) else None)
     if url is None:
+        if settings.ollama_model not in (None, NAME):
+            say(f"  warning: no Ollama answers at {here}: {NAME} is used, not OLLAMA_MODEL {settings.ollama_model}")
         return Ollama()
     model = outside.ollama_model(url, settings.ollama_model)
     if model is not None:
@@ -121,7 +132,7 @@ def check_outside(settings: LocalSettings, say: Say) -> None:
 
 
 @contextlib.contextmanager
-def signals() -> Iterator[Callable[[Callable[[], None]], None]]:
+def signals() -> Iterator[Calm]:
     """SIGINT, SIGTERM and SIGHUP raise Stop; after the yielded function was called they call what it was given."""
     names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -81,9 +81,12 @@ class Typesense:
         self.folder.mkdir(parents=True, exist_ok=True)
         address = "127.0.0.1"
         options = ("--api-address", address, "--api-port", str(self.port), "--peering-address", address)
-        more = ("--peering-port", str(self.peering_port), "--enable-cors=false", "--api-key", self.api_key, *SNAPSHOTS)
+        more = ("--peering-port", str(self.peering_port), "--enable-cors=false", *SNAPSHOTS)
         binary = typesense_binary(say=self.say)
-        return start(self.name, [binary, "--data-dir", self.folder, *options, *more], log=self.log)
+        # the key goes by the environment, since any user of the machine can list a command's arguments
+        env = {name: value for name, value in os.environ.items() if not name.startswith("TYPESENSE_")}
+        env["TYPESENSE_API_KEY"] = self.api_key
+        return start(self.name, [binary, "--data-dir", self.folder, *options, *more], log=self.log, env=env)
 
     def ready(self) -> bool:
         """Whether it is healthy and has worked off its queue of writes from before the start."""

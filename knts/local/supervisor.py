@@ -92,7 +92,7 @@ class Supervisor:
                 unit.start()
             for unit in units:
                 assert unit.child is not None  # noqa: S101 - started above
-                wait_until(unit.what.ready, unit.child, seconds=self.seconds)
+                wait_until(unit.what.ready, unit.child, seconds=self.seconds, say=self.say)
                 self.say(f"  {unit.name} is ready ({time.monotonic() - began:.1f} s)")
 
     def watch(self, until: Callable[[], bool] = lambda: False) -> None:

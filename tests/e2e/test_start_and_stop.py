@@ -7,6 +7,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from knts.local.process import http_status
+from knts.settings import OllamaServer, TypesenseServer
 from tests.e2e.roads import Road, descendants, environment, start_road
 from tests.e2e.test_road import keeper_document, put, search
 
@@ -46,3 +48,35 @@ async def test_stop_and_start_again(home: Path) -> None:
     assert "first documents" not in (home / "said").read_text().rpartition("is starting")[2]
     road.stop(signal.SIGKILL)
     assert gone(road, 20)
+
+
+async def test_the_users_own_servers_are_used(
+    home: Path, redis_url: str, redis_cache_url: str, typesense_server: TypesenseServer, ollama_server: OllamaServer
+) -> None:
+    own = {
+        "REDIS_URL": redis_url,
+        "REDIS_CACHE_URL": redis_cache_url,
+        "TYPESENSE_URL": typesense_server.url,
+        "TYPESENSE_API_KEY": typesense_server.api_key,
+        "KNTS_COLLECTION": typesense_server.collection,
+        "OLLAMA_URL": f"{ollama_server.url}/api",
+    }
+    road, doc = start_road(home, **own), keeper_document()
+    try:
+        assert not (home / "data").exists()
+        async with aiohttp.ClientSession(road.base_url) as api:
+            await put(api, doc)
+            assert (await search(api, f"keeper {doc.place}"))[0]["document_id"] == doc.id
+    finally:
+        assert road.stop(signal.SIGTERM) == 0
+    assert gone(road, 0)
+    assert http_status(f"{typesense_server.url}/health")[0] == 200
+
+
+def test_a_second_signal_ends_everything_at_once(home: Path) -> None:
+    road = start_road(home)
+    assert road.process is not None
+    road.process.send_signal(signal.SIGINT)
+    road.process.send_signal(signal.SIGINT)
+    assert road.process.wait(30) == 0
+    assert gone(road, 0)

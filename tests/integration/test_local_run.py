@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from knts.local import outside
 from knts.local.home import Home
 from knts.local.process import free_port
+from knts.settings import OllamaServer, TypesenseServer
 
 
 @pytest.fixture
@@ -57,6 +59,29 @@ def test_a_server_of_the_users_that_is_not_there_is_named(
     env: dict[str, str], given: dict[str, str], said: str
 ) -> None:
     assert said in refused(env | given)
+
+
+def test_a_model_that_the_users_ollama_lacks_is_named(env: dict[str, str], ollama_server: OllamaServer) -> None:
+    said = refused(env | {"OLLAMA_URL": f"{ollama_server.url}/api/", "OLLAMA_MODEL": "llama9"})
+    assert "lacks OLLAMA_MODEL llama9 (it has smollm2:135m); run `ollama pull llama9`" in said
+
+
+def test_the_users_ollama_answers_with_its_first_model_that_writes(ollama_server: OllamaServer) -> None:
+    assert outside.ollama_model(ollama_server.url, None) == "smollm2:135m"
+    assert outside.ollama_model(ollama_server.url, "smollm2:135m") == "smollm2:135m"
+
+
+def test_a_key_that_the_users_typesense_refuses_is_named(
+    env: dict[str, str], typesense_server: TypesenseServer
+) -> None:
+    given = {"TYPESENSE_URL": typesense_server.url, "TYPESENSE_API_KEY": "not-its-key"}
+    assert "refuses TYPESENSE_API_KEY (status 401)" in refused(env | given)
+
+
+def test_a_redis_that_may_lose_is_warned_of(redis_url: str, redis_cache_url: str) -> None:
+    assert outside.check_redis(redis_url, "REDIS_URL", durable=True) == []
+    warned = outside.check_redis(redis_cache_url, "REDIS_URL", durable=True)
+    assert "REDIS_URL: maxmemory-policy is allkeys-lru, should be noeviction" in warned
 
 
 def test_a_bad_setting_is_named(env: dict[str, str]) -> None:
