@@ -79,4 +79,4 @@ def test_a_second_signal_ends_everything_at_once(home: Path) -> None:
     road.process.send_signal(signal.SIGINT)
     road.process.send_signal(signal.SIGINT)
     assert road.process.wait(30) == 0
-    assert gone(road, 0)
+    assert gone(road, 5)
