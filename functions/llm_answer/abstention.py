@@ -36,15 +36,6 @@ def after(answer: str) -> str | None:
     return NOT_TOLD if said[: len(refusal)] == refusal else None
 
 
-def nearest(passages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The documents that come nearest, best first, to be offered instead of an answer."""
-    documents: dict[str, dict[str, Any]] = {}
-    for passage in passages:
-        named = {"title": passage.get("title", ""), "url": passage.get("url")}
-        documents.setdefault(passage["document_id"], {"document_id": passage["document_id"], **named})
-    return list(documents.values())
-
-
 def _misspelt(word: str, other: str) -> bool:
     """Whether two words differ so little that one may be meant by the other: search forgives typos, so must this."""
     if word[0] != other[0] or min(len(word), len(other)) < 4 or abs(len(word) - len(other)) > 1:

@@ -93,7 +93,7 @@ async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) 
     if not progress.text:
         raise Permanent("the model wrote nothing")
     if reason := abstention.after(progress.text):
-        return [], _final(work, progress, "abstained", reason=reason, nearest=abstention.nearest(work.shown))
+        return [], _final(work, progress, "abstained", reason=reason)
     citations = await asyncio.to_thread(cite, progress.text, work.shown, work.asked.question)  # keeps renewing
     now = await currency(tools.records, work.asked.event.tenant, work.shown)
     if now.removed:

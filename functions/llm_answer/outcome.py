@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from functions.llm_answer import abstention
 from knts import answers, errors, events
 from knts.answer_keys import answer_key, evidence_of, fast_key
 from knts.events import Event
@@ -100,9 +99,12 @@ def final(status: str, work: Work, at_ms: int, **more: Any) -> dict[str, Any]:
 
 
 def abstained(asked: Asked, reason: str, at_ms: int) -> tuple[Work, dict[str, Any]]:
-    """The end of a question that is not put to a model: its evidence alone decided, so no model is in its key."""
+    """The end of a question that is not put to a model: its evidence alone decided, so no model is in its key.
+
+    Its passages are the nearest there are, to be offered instead of an answer.
+    """
     work = Work(asked, prompt_version=f"abstention: {reason}", shown=asked.passages)
-    return work, final("abstained", work, at_ms, reason=reason, nearest=abstention.nearest(asked.passages))
+    return work, final("abstained", work, at_ms, reason=reason)
 
 
 def failed(work: Work, error: errors.KntsError, at_ms: int, **more: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from functions.llm_answer.abstention import NO_PASSAGES, NOT_TOLD, UNRELATED, after, before, nearest
+from functions.llm_answer.abstention import NO_PASSAGES, NOT_TOLD, UNRELATED, after, before
 
 PASSAGES = [
     {"document_id": "hamlet", "title": "Hamlet", "section": "Act I", "text": "The scene is in Denmark.", "url": "u"},
@@ -43,10 +43,3 @@ def test_before_the_first_word(question: str, passages: Any, reason: str | None)
 )
 def test_after_the_last(answer: str, reason: str | None) -> None:
     assert after(answer) == reason
-
-
-def test_the_nearest_documents_are_named_once_in_their_order() -> None:
-    assert nearest(PASSAGES) == [
-        {"document_id": "hamlet", "title": "Hamlet", "url": "u"},
-        {"document_id": "macbeth", "title": "Macbeth", "url": None},
-    ]
