@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 
+from knts import telemetry
 from knts.clients.redis import Redis, failures
+from knts.errors import Temporary
 
 
 class AnswerCache:
@@ -22,8 +24,13 @@ class AnswerCache:
 
     async def get(self, key: str) -> dict[str, Any] | None:
         """The data of answer.completed that was stored under an answer key, or None."""
-        with failures("the cache"):
-            stored = await self.redis.get(_answer(key))
+        try:
+            with failures("the cache"):
+                stored = await self.redis.get(_answer(key))
+        except Temporary:
+            telemetry.count("knts.cache.reads", outcome="error")
+            raise
+        telemetry.count("knts.cache.reads", outcome="hit" if stored else "miss")
         return orjson.loads(stored) if stored else None
 
     async def put(self, tenant: str, answer: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ KNOWN: Mapping[str, Known] = {
     "knts.answers": Known("{answer}", "Answers that ended, by status and cache."),
     "knts.answer.first_token": Known("s", "From the question's arrival to its answer's first word.", MODEL_SECONDS),
     "knts.answer.duration": Known("s", "From the question's arrival to the end of its answer.", MODEL_SECONDS),
+    "knts.cache.reads": Known("{read}", "Look-ups of cached answers by their key, by outcome."),
     "knts.waiting": Known("{client}", "Clients that wait for an answer now."),
 }
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from knts import telemetry
 from knts.clients.answer_cache import AnswerCache
 from knts.clients.redis import Redis, connected
 from knts.errors import Temporary
@@ -53,6 +54,18 @@ async def test_everything_expires(cache: AnswerCache, redis_cache: Redis) -> Non
     lives = [await redis_cache.pttl(name) for name in await redis_cache.keys("*")]
     assert len(lives) == 3
     assert all(0 < life <= 60_000 for life in lives)
+
+
+async def test_look_ups_are_counted(cache: AnswerCache, free_port: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[Any] = []
+    monkeypatch.setattr(telemetry, "count", lambda name, **labels: counted.append((name, labels)))
+    await cache.put("local", answer("a", "hamlet"))
+    await cache.get("a" * 64)
+    await cache.get("b" * 64)
+    async with connected(f"redis://127.0.0.1:{free_port()}/0") as nobody:
+        with pytest.raises(Temporary):
+            await AnswerCache(nobody).get("a" * 64)
+    assert counted == [("knts.cache.reads", {"outcome": outcome}) for outcome in ("hit", "miss", "error")]
 
 
 async def test_a_cache_that_is_down_is_temporary(free_port: Any) -> None:
