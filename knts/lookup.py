@@ -11,6 +11,7 @@ from typing import Any
 
 MOST_PER_PAGE = 250  # Typesense's own limit
 MOST_LOOKUPS = 50  # in one call, likewise
+MOST_EXACT = 4  # words of a lookup that are not in a phrase: with 32 filters Typesense takes no longer expression
 LONGEST_BEGINNING = 8  # letters; of what goes beyond, its dictionary compares only some (see typesense_search)
 
 Filters = Mapping[str, tuple[str, ...]]  # by key; one of the values must be there
@@ -27,15 +28,18 @@ class Scope:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Passages that hold all of `words` (folded forms, in title, section or text) and all of `phrases`.
+    """Passages that hold all of `words` (folded forms, in title, section or text), and `phrase` in a row in one.
 
     `beginning`: also a word that begins like this, at most `LONGEST_BEGINNING` letters; `any_of`: also one of these
     words. Without any of them: every passage. `size` ids come back from page `page`, and the counts of the values of
     `facets`.
+
+    One phrase, and no word in it twice: Typesense drops those of several phrases that nobody's documents have, and
+    what it finds by a phrase that repeats itself depends on how it happens to store the words.
     """
 
     words: tuple[str, ...] = ()
-    phrases: tuple[tuple[str, ...], ...] = ()
+    phrase: tuple[str, ...] = ()
     beginning: str = ""
     any_of: tuple[str, ...] = ()
     size: int = 0
@@ -45,6 +49,10 @@ class Lookup:
     def __post_init__(self) -> None:
         if len(self.beginning) > LONGEST_BEGINNING:
             raise ValueError(f"a word is looked up by at most {LONGEST_BEGINNING} of its first letters")
+        if len(self.words) > MOST_EXACT:
+            raise ValueError(f"at most {MOST_EXACT} words are looked up that are not in a phrase")
+        if len(self.phrase) == 1 or len(set(self.phrase)) < len(self.phrase):
+            raise ValueError("a phrase is looked up by two words or more, all of them different")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ spelling the engine tried first can't show in them.
 
 from collections.abc import Sequence
 
-from functions.search.query import Query
+from functions.search.query import Query, places
 from functions.search.ranking import Matcher
 from knts.words import Word, words
 
@@ -23,13 +23,8 @@ def highlights(text: str, query: Query) -> list[list[int]]:
 
 
 def _phrase(found: Sequence[Word], phrase: tuple[str, ...]) -> list[tuple[int, int]]:
-    forms = tuple(word.form for word in found)
-    size = len(phrase)
-    return [
-        (found[at].start, found[at + size - 1].end)
-        for at in range(len(found) - size + 1)
-        if forms[at : at + size] == phrase
-    ]
+    forms = [word.form for word in found]
+    return [(found[at].start, found[at + len(phrase) - 1].end) for at in places(phrase, forms)]
 
 
 def _merged(places: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -8,13 +8,14 @@ What is quoted a passage must hold in any case.
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from functions.search.stems import shared_prefix, stem
 from functions.search.stopwords import STOP_WORDS
-from knts.lookup import LONGEST_BEGINNING, Lookup
+from knts.lookup import LONGEST_BEGINNING, MOST_EXACT, Lookup
 from knts.words import forms
 
 MOST_WORDS = 40  # of a query that must all be there; the rest of a pasted page is not looked up
@@ -48,12 +49,12 @@ class Term:
     def stem(self) -> str:
         return stem(self.form)
 
-    def lookup(self, phrases: tuple[tuple[str, ...], ...] = (), size: int = 0) -> Lookup:
+    def lookup(self, phrase: tuple[str, ...] = (), size: int = 0) -> Lookup:
         """All passages that hold the word in any of its forms, and some more where words begin alike."""
         beginning = self.form if self.open else shared_prefix(self.form)
         if self.open or len(beginning) >= SHORTEST_BEGINNING:
-            return Lookup(phrases=phrases, beginning=beginning[:LONGEST_BEGINNING], size=size)
-        return Lookup((self.form,), phrases, size=size)
+            return Lookup(phrase=phrase, beginning=beginning[:LONGEST_BEGINNING], size=size)
+        return Lookup((self.form,), phrase, size=size)
 
     @property
     def typos(self) -> int:
@@ -102,15 +103,63 @@ class Query:
         return tuple(dict.fromkeys(term for group in self.groups for term in group))
 
     def whole(self, page: int = 1, size: int = 0, facets: tuple[str, ...] = ()) -> Lookup:
-        """The passages that hold everything that was typed."""
+        """The passages that hold everything that was typed; of more than a few words, in a row as they were typed."""
         words, beginning = _parted(self.words[:MOST_WORDS], self.typing and len(self.words) <= MOST_WORDS)
-        return Lookup(words, self.phrases, beginning, page=page, size=size, facets=facets)
+        exact = tuple(dict.fromkeys([*self.quoted_words, *words]))
+        if len(exact) <= MOST_EXACT:
+            return Lookup(exact, self.phrase, beginning, page=page, size=size, facets=facets)
+        phrase = self.phrase or longest_piece([words])
+        return Lookup(self.quoted_words[:MOST_EXACT], phrase, beginning, page=page, size=size, facets=facets)
 
     def together(self, size: int) -> Lookup:
-        """The passages that hold all words that passages are ranked by, as far as they were typed like that."""
+        """The passages that hold all words that passages are ranked by, as far as they were typed like that.
+
+        None of them for more than a few words: no passage holds all of many.
+        """
         terms = [term for term in self.terms if not term.away]
-        words, beginning = _parted(tuple(term.form for term in terms), bool(terms) and terms[-1].open)
-        return Lookup(words, self.phrases, beginning, size=size if terms else 0)
+        if not 0 < len(terms) <= MOST_EXACT:
+            return Lookup()
+        words, beginning = _parted(tuple(term.form for term in terms), terms[-1].open)
+        return Lookup(words, self.phrase, beginning, size=size)
+
+    @cached_property
+    def phrase(self) -> tuple[str, ...]:
+        """The phrase by which quoted ones are looked up; whether all stand there as they are `demands` tells."""
+        return longest_piece(self.phrases)
+
+    @cached_property
+    def quoted_words(self) -> tuple[str, ...]:
+        return tuple(phrase[0] for phrase in self.phrases if len(phrase) == 1)
+
+    @property
+    def certain(self) -> bool:
+        """Whether a lookup of the whole finds nothing but what is demanded."""
+        return set(self.phrases) <= {self.phrase, *((word,) for word in self.quoted_words[:MOST_EXACT])}
+
+    def demands(self, *texts: Sequence[str]) -> bool:
+        """Whether every quoted phrase stands in one of the texts, which are lists of words."""
+        return all(any(places(phrase, words) for words in texts) for phrase in self.phrases)
+
+
+def longest_piece(phrases: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """The longest piece of the phrases, the first of equals; empty where there is none."""
+    return max((piece for phrase in phrases for piece in pieces(phrase)), key=len, default=())
+
+
+def pieces(phrase: Sequence[str]) -> list[tuple[str, ...]]:
+    """The parts of a phrase, overlapping, that are as long as can be without a word twice; of two words at least."""
+    found, start = [], 0
+    for end in range(1, len(phrase) + 1):
+        if end == len(phrase) or phrase[end] in phrase[start:end]:
+            found.append(tuple(phrase[start:end]))
+            start = end if end == len(phrase) else start + list(phrase[start:end]).index(phrase[end]) + 1
+    return [piece for piece in found if len(piece) > 1]
+
+
+def places(phrase: Sequence[str], words: Sequence[str]) -> list[int]:
+    """Where in the words the phrase stands."""
+    size, sought = len(phrase), list(phrase)
+    return [at for at in range(len(words) - size + 1) if list(words[at : at + size]) == sought]
 
 
 def _parted(words: tuple[str, ...], typing: bool) -> tuple[tuple[str, ...], str]:

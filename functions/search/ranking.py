@@ -20,7 +20,8 @@ K1, B = 1.2, 0.75
 TITLE, SECTION = 1.0, 0.5  # how often a word in the title or the section's title counts as one in the text
 ADJACENT, NEAR = 0.3, 0.3  # weight of two neighbouring words of the query found side by side, and close together
 WINDOW = 8  # words that are still close
-RUN = 1.0  # for every three words in a row as they were typed, stop words too
+RUN = 0.3  # for each two of the threes of words that stand in a row as they were typed, stop words too
+MOST_RUNS = 8
 SHORTEST = 0.3  # of the average length: shorter passages don't count as shorter than that
 MISSPELT = 0.8  # of the weight is left with each letter that differs from what was typed
 DIGITS = 4  # of a score that are told
@@ -126,10 +127,11 @@ class Counted:
         return words + sum(self._together(first, second, weights, norm) for first, second in pairs)
 
     def runs(self, wanted: frozenset[tuple[str, ...]]) -> int:
-        """How many of the threes of words stand here in a row."""
-        if not wanted:
+        """How many pairs there are of the threes that stand here in a row: one alone is chance, many are a quote."""
+        if len(wanted) < 2:
             return 0
-        return len(wanted.intersection(zip(self.words, self.words[1:], self.words[2:], strict=False)))
+        times = len(wanted.intersection(zip(self.words, self.words[1:], self.words[2:], strict=False)))
+        return math.comb(min(times, MOST_RUNS), 2)
 
     def _single(self, term: Term, weights: Mapping[Term, float], norm: float) -> float:
         times = len(self.places.get(term, ())) / norm + self.titled.get(term, 0)

@@ -17,9 +17,9 @@ from knts.lookup import Chunk, Found, Lookup, Scope
 
 T = TypeVar("T")
 
-WINDOW = 120  # passages that are ranked together; later pages of a plain query are ranked window by window
-LISTED = 400  # passages whose ids are read for a loose query: what takes time is Typesense loading each of them
-LONGEST = 250  # ids that are read for one term
+WINDOW = 150  # passages that are ranked together; later pages of a plain query are ranked window by window
+LISTED = 600  # passages whose ids are read for a loose query: what takes time is Typesense loading each of them
+LONGEST = 200  # ids that are read for one term
 MOST_MISSPELT = 6  # words of a query whose spelling is mended
 ENOUGH = 50  # passages that hold all of a plain query: with fewer, those that hold a part of it follow them
 SLACK = 20  # passages beyond the page that are checked at once, in case some are no longer current
@@ -80,7 +80,7 @@ class View:
     found: Mapping[Lookup, Found]
 
     def of(self, term: Term) -> Found:
-        return self.found[term.lookup(self.query.phrases)]
+        return self.found[term.lookup(self.query.phrase)]
 
     def window(self, number: int, facets: tuple[str, ...]) -> Found:
         return self.found[_window(self.query, number, facets)]
@@ -102,8 +102,9 @@ async def find(
     view = await _look(index, scope, query, wanted)
     if spellings := await _spellings(index, scope, view):
         view = await _look(index, scope, replace(query, spellings=spellings), wanted)
-    many = view.window(1, wanted.facets).total >= ENOUGH
-    whole = not query.words or (query.form == "plain" and many and not loosely)
+    held = view.window(1, wanted.facets).total
+    many = held >= ENOUGH and query.certain
+    whole = query.form == "browse" or (query.form == "plain" and many and not loosely)
     page = await (_whole if whole else _partial)(index, scope, view, wanted)
     page = await _current(versions, scope, page, wanted)
     return replace(page, spelling=taken(view.query, view.weights, page.hits))
@@ -113,7 +114,7 @@ async def _look(index: Index, scope: Scope, query: Query, wanted: Wanted) -> Vie
     """One round trip: how many passages there are, those that hold everything, and those of each term."""
     terms = query.terms
     windows = [_window(query, number, wanted.facets) for number in {1, *wanted.windows}]
-    by_term = {term: term.lookup(query.phrases) for term in terms}
+    by_term = {term: term.lookup(query.phrase) for term in terms}
     lookups = list(dict.fromkeys([Lookup(), *windows, *by_term.values()]))
     found = dict(zip(lookups, await index.look_up(scope, lookups), strict=True))
     counts = {term: found[lookup].total for term, lookup in by_term.items()}
@@ -156,8 +157,8 @@ async def _whole(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page
     windows = [view.window(number, wanted.facets) for number in wanted.windows]
     chunks = {chunk.id: chunk for chunk in await index.chunks(scope, _union(window.ids for window in windows))}
     hits = [each for window in windows for each in rank(view.query, view.weights, _those(chunks, window.ids))]
-    first = view.window(1, wanted.facets)
-    return Page(view.query, first.total, (wanted.windows[0] - 1) * WINDOW, hits, shortened(first.facets))
+    first, before = view.window(1, wanted.facets), (wanted.windows[0] - 1) * WINDOW
+    return Page(view.query, first.total, before, hits, shortened(first.facets))
 
 
 async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page:
@@ -167,7 +168,7 @@ async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted) -> Pa
     everything = sum(view.weights.values())
     lists = [(everything, view.window(1, wanted.facets).ids), (everything, found[0].ids)]
     lists += [(view.weights[term], each.ids) for term, each in zip(asked, found[1:], strict=True)]
-    chunks = await index.chunks(scope, most_promising(lists, WINDOW))
+    chunks = _as_quoted(view.query, await index.chunks(scope, most_promising(lists, WINDOW)))
     hits = [each for each in rank(view.query, view.weights, chunks) if each.score > 0]
     return Page(view.query, len(hits), 0, hits, counted(wanted.facets, (each.chunk for each in hits)))
 
@@ -178,7 +179,7 @@ def _affordable(view: View) -> dict[Term, Lookup]:
     left = LISTED
     for term in sorted(view.weights, key=lambda term: view.of(term).total):
         if size := min(left, LONGEST, view.of(term).total):
-            asked[term] = term.lookup(view.query.phrases, size)
+            asked[term] = term.lookup(view.query.phrase, size)
             left -= size
     return asked
 
@@ -200,6 +201,12 @@ async def _shown(versions: Versions, scope: Scope, hits: Sequence[Ranked]) -> li
         return []
     current = await versions.current(scope.tenant, {each.chunk.document_id: None for each in hits})
     return [each for each in hits if current.get(each.chunk.document_id) == each.chunk.version]
+
+
+def _as_quoted(query: Query, chunks: Iterable[Chunk]) -> list[Chunk]:
+    """Those passages in which every quoted phrase stands as a whole."""
+    fields = ((chunk, (chunk.words, chunk.title_words, chunk.section_words)) for chunk in chunks)
+    return [chunk for chunk, texts in fields if query.demands(*(text.split() for text in texts))]
 
 
 def _union(lists: Iterable[Sequence[str]]) -> list[str]:

@@ -4,8 +4,9 @@ A search's outcome must not depend on documents that the asker may not read. Typ
 in one tree per field, so these rules hold (from the source of 0.24, include/art.h and src/art.cpp, and tested):
 - whole words and alternatives are filters, which look a word up exactly. A query's words are looked up by a fuzzy walk
   that skips letters where the tree has a long stretch without branches: what it finds depends on everybody's words;
-- a query is only the beginning of a word, of no more letters than a node of the tree compares (8), or quoted phrases,
-  and its typos are off: spelling is mended by `functions.search.spelling` with alternatives that are looked up exactly;
+- a query is only the beginning of a word, of no more letters than a node of the tree compares (8), or one quoted phrase
+  (of several, those that nobody's documents have are dropped), and its typos are off: spelling is mended by
+  `functions.search.spelling` with alternatives that are looked up exactly;
 - `max_candidates` is beyond any dictionary: the words that begin alike are ordered by how frequent they are overall,
   and cutting that list would tell of other people's words;
 - words are never dropped, split or joined (`drop_tokens_threshold` 0, `split_join_tokens` off);
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 SEARCHED = "words,title_words,section_words"
 PLAIN_FACETS = ("tags", "lang")  # fields of their own; every other facet is a metadata key
 MOST_VALUES = 100  # of a facet that are asked for
-_STORED = ["id", "document_id", "version", "chunk", "title", "section", "text", "start", "end", "url", "tags", "lang"]
+UNREAD = "content,content_hash,lead,tail,readers,acl,filters,document,tenant,tenant_name,chunks"
 _ALWAYS: dict[str, Any] = {
     "query_by": SEARCHED,
     "drop_tokens_threshold": 0,
@@ -96,13 +97,12 @@ def _within(scope: Scope) -> str:
 
 
 def _search(lookup: Lookup, within: str) -> dict[str, Any]:
-    quoted = [f'"{" ".join(phrase)}"' for phrase in lookup.phrases]
-    asked = [*quoted, lookup.beginning] if lookup.beginning else quoted
+    quoted = f'"{" ".join(lookup.phrase)}"' if lookup.phrase else ""
     exact = [_holds(word) for word in lookup.words]
     if lookup.any_of:
         exact.append(_holds(f"[{','.join(lookup.any_of)}]"))
     return {
-        "q": " ".join(asked) or "*",
+        "q": f"{quoted} {lookup.beginning}".strip() or "*",
         "filter_by": " && ".join([within, *exact]),
         "prefix": str(bool(lookup.beginning)).lower(),
         "per_page": lookup.size,
@@ -123,7 +123,7 @@ def _by_id(ids: Iterable[str], within: str) -> dict[str, Any]:
         "q": "*",
         "filter_by": f"{within} && id:[{','.join(ids)}]",
         "per_page": MOST_PER_PAGE,
-        "exclude_fields": "content,lead,tail,readers,filters,document,tenant",
+        "exclude_fields": UNREAD,
     }
 
 
