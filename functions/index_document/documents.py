@@ -131,7 +131,8 @@ def _passage(data: Mapping[str, Any], passage: Passage) -> dict[str, Any]:
     text = data["text"][passage.start : passage.end]
     metadata = {**data.get("metadata", {}), **passage.metadata}
     values = {key: _listed(value) for key, value in metadata.items()}
-    described = {**values, "tags": data.get("tags", []), "lang": _listed(data.get("lang", []))}
+    named = {name: _listed(data.get(name, [])) for name in ("title", "tags", "lang")}
+    described = {**values, **named}
     return {
         "section": passage.title,
         "section_words": searchable(passage.title),

@@ -25,7 +25,7 @@ from knts.lookup import MOST_LOOKUPS, MOST_PER_PAGE, Chunk, Found, Lookup, Scope
 log = logging.getLogger(__name__)
 
 SEARCHED = "words,title_words,section_words"
-PLAIN_FACETS = ("tags", "lang")  # fields of their own; every other facet is a metadata key
+PLAIN_FACETS = ("title", "tags", "lang")  # fields of their own; every other facet is a metadata key
 MOST_VALUES = 100  # of a facet that are asked for
 UNREAD = "content,content_hash,lead,tail,readers,acl,filters,document,tenant,tenant_name,chunks"
 _ALWAYS: dict[str, Any] = {
@@ -147,13 +147,14 @@ def _values(counts: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, int], ...]:
 
 def _chunk(document: Mapping[str, Any]) -> Chunk:
     metadata = {meta_key(name): tuple(values) for name, values in document.items() if name.startswith("meta_")}
-    lang = (document["lang"],) if document.get("lang") else ()
+    title = document.get("title", "")
+    named = {"title": (title,) if title else (), "lang": (document["lang"],) if document.get("lang") else ()}
     return Chunk(
         id=document["id"],
         document_id=document["document_id"],
         version=document["version"],
         number=document["chunk"],
-        title=document.get("title", ""),
+        title=title,
         section=document.get("section", ""),
         text=document["text"],
         start=document["start"],
@@ -162,7 +163,7 @@ def _chunk(document: Mapping[str, Any]) -> Chunk:
         words=document["words"],
         title_words=document["title_words"],
         section_words=document["section_words"],
-        values={**metadata, "tags": tuple(document.get("tags", ())), "lang": lang},
+        values={**metadata, **named, "tags": tuple(document.get("tags", ()))},
         metadata=metadata,
     )
 

@@ -93,6 +93,8 @@ async def test_a_search_finds_highlights_counts_and_narrows(road: Road) -> None:
     narrowed = await road.search("lamp", filters={"place": ["brest", "Nantes"], "tags": "fog"})
     assert [hit["document_id"] for hit in narrowed["hits"]] == ["other"]
     assert (await road.search("lamp", filters={"unknown": 1}))["found"] == 0
+    titled = await road.search("lamp", filters={"title": "title"}, facets=["title", "lang"])
+    assert titled["facets"] == {"title": [{"value": "Title", "count": 2}], "lang": [{"value": "en", "count": 1}]}
     assert {hit["document_id"] for hit in (await road.search("lamp", "staff"))["hits"]} == {"tower", "other", "secret"}
 
 

@@ -42,7 +42,7 @@ LOOKUPS = st.builds(
     any_of=st.lists(st.sampled_from([*VOCABULARY, "zz"]), max_size=3).map(tuple),
     size=st.sampled_from([0, 2, 50]),
     page=st.integers(1, 2),
-    facets=st.sampled_from([(), ("kind",), ("kind", "tags", "nobody has this one")]),
+    facets=st.sampled_from([(), ("kind",), ("kind", "tags", "title", "nobody has this one")]),
 )
 
 
@@ -101,7 +101,7 @@ async def test_a_passage_comes_back_as_it_was_written(typesense: Typesense) -> N
     assert text[chunk.start : chunk.end] == chunk.text == text.strip()
     assert chunk.words == "one naive line and another"
     assert chunk.metadata == {"act": ("3", "IV")}
-    assert chunk.values == {"act": ("3", "IV"), "tags": ("b", "a"), "lang": ("en",)}
+    assert chunk.values == {"act": ("3", "IV"), "tags": ("b", "a"), "lang": ("en",), "title": ("Tïtle",)}
 
 
 async def test_filters_are_exact_and_take_any_of_their_values(typesense: Typesense) -> None:

@@ -65,6 +65,7 @@ def test_a_sections_metadata_stands_over_the_documents() -> None:
     assert filter_term("act", "II") in inside["filters"]
     assert filter_term("act", "I") not in inside["filters"]
     assert filter_term("play", "hamlet") in outside["filters"]
+    assert filter_term("title", "T") in outside["filters"]
     assert "meta_none" not in inside
 
 
