@@ -14,9 +14,9 @@ from functions.llm_answer.outcome import Asked, Work
 from functions.llm_answer.ports import Tools
 from knts import answers
 from knts.channel import CITATION, DELTA
-from knts.clients.flights import FINISHED, GONE, HELD, LEADER, Joined
 from knts.errors import KntsError, Permanent, Temporary
 from knts.events import Event
+from knts.flights import FINISHED, GONE, HELD, LEADER, Joined
 
 log = logging.getLogger(__name__)
 

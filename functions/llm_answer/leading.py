@@ -19,9 +19,10 @@ from functions.llm_answer.currency import currency
 from functions.llm_answer.outcome import Work
 from functions.llm_answer.ports import Tools
 from knts.channel import CITATION, DELTA, RESET
-from knts.clients.flights import RENEW_SECONDS, Joined, LeaseLost
+from knts.clients.flights import RENEW_SECONDS
 from knts.clients.ollama import Done
 from knts.errors import Permanent, Temporary
+from knts.flights import Joined, LeaseLost
 
 log = logging.getLogger(__name__)
 

@@ -7,20 +7,17 @@ lease is gone takes it over; whoever lost the lease writes nothing. What must be
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from knts import channel
 from knts.clients.redis import Redis, Script, failures
-from knts.errors import Temporary
+from knts.flights import HELD, LEADER, FlightGone, Joined, LeaseLost
 
 LEASE_MS = 5_000  # a dead leader is replaced after this long
 RENEW_SECONDS = 0.1  # how often a leader renews: also how soon it learns that nobody waits any more
 LISTENER_MS = 30_000  # a listener who was not seen for this long counts as gone
-
-LEADER, FOLLOWER, HELD, FINISHED, ENDED, GONE = "leader", "follower", "held", "finished", "ended", "gone"
 
 _join = Script("flight_join")
 _append = Script("flight_append")
@@ -29,31 +26,6 @@ _release = Script("flight_release")
 _abandon = Script("flight_abandon")
 _seen = Script("flight_seen")
 _slot = Script("slot_take")
-
-
-class LeaseLost(Temporary):
-    """Another leads this flight now, or may: nothing was written. The broker's retry finds out."""
-
-
-class FlightGone(Temporary):
-    """The flight's stream has expired or was purged: nothing was written."""
-
-
-@dataclass(frozen=True)
-class Joined:
-    """What an ask is to a flight.
-
-    `role` is one of: LEADER (generate, holding `token`; `streamed` when readers have seen text that needs a reset
-    first), FOLLOWER (somebody else generates), HELD (this ask leads it in a delivery that still holds the lease for
-    `retry_after` seconds), FINISHED (`led` when this ask led it), ENDED (nobody waits), GONE (the streams expired).
-    """
-
-    role: str
-    flight: str = ""
-    token: str = ""
-    streamed: bool = False
-    led: bool = False
-    retry_after: float = 0.0
 
 
 Frames = Sequence[tuple[str, dict[str, Any]]]

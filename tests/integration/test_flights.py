@@ -8,8 +8,9 @@ import pytest
 
 from knts import channel
 from knts.clients.channel import Channel
-from knts.clients.flights import FlightGone, Flights, Joined, LeaseLost
+from knts.clients.flights import Flights
 from knts.clients.redis import Redis
+from knts.flights import FlightGone, Joined, LeaseLost
 
 KEY = "a" * 64
 MODEL = "small"
