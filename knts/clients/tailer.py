@@ -12,30 +12,19 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from knts.channel import Frame, entry_order
+from knts.channel import Frame
 from knts.clients.channel import frame
+from knts.clients.follower import COUNT, Follower, Stream
 from knts.clients.redis import Redis, failures
 from knts.errors import Temporary
 from knts.tasks import ended
 
 log = logging.getLogger(__name__)
 
-COUNT = 200  # frames of one stream in one read
 STREAMS = 500  # streams in one read
 _TAIL = "knts:tail"  # always subscribed, so that the connection has something to wait for
-
-
-@dataclass
-class _Stream:
-    """A followed stream: the last batch read, the position before it and after it, and who follows."""
-
-    base: str
-    end: str
-    batch: list[Frame] = field(default_factory=list)
-    followers: set["Follower"] = field(default_factory=set)
 
 
 class Tailer:
@@ -44,7 +33,7 @@ class Tailer:
     def __init__(self, redis: Redis, *, sweep: float = 1.0) -> None:
         self.redis = redis
         self._sweep_seconds = sweep
-        self._streams: dict[str, _Stream] = {}
+        self._streams: dict[str, Stream] = {}
         self._woken: set[str] = set()
         self._wake = asyncio.Event()
         self._subscribe: set[str] = set()
@@ -61,7 +50,7 @@ class Tailer:
         finally:
             await ended(*tasks)
 
-    def follower(self) -> "Follower":
+    def follower(self) -> Follower:
         """A new follower of nothing yet."""
         return Follower(self)
 
@@ -76,17 +65,17 @@ class Tailer:
 
     # -- for followers ------------------------------------------------------------------------------------------------
 
-    def join(self, key: str, after: str, follower: "Follower") -> _Stream:
+    def join(self, key: str, after: str, follower: Follower) -> Stream:
         stream = self._streams.get(key)
         if stream is None:
-            stream = self._streams[key] = _Stream(after, after)
+            stream = self._streams[key] = Stream(after, after)
             self._unsubscribe.discard(key)
             self._subscribe.add(key)
             self._resubscribe.set()
         stream.followers.add(follower)
         return stream
 
-    def leave(self, key: str, follower: "Follower") -> None:
+    def leave(self, key: str, follower: Follower) -> None:
         stream = self._streams[key]
         stream.followers.discard(follower)
         if not stream.followers:
@@ -206,100 +195,3 @@ async def _forever(work: Callable[[], Awaitable[None]]) -> None:
 def _entries(entries: Any) -> Any:
     """RESP3 nests the entries of a stream in one more list than RESP2."""
     return entries[0] if entries and entries[0] and isinstance(entries[0][0], (list, tuple)) else entries
-
-
-class Follower:
-    """One waiting client: how far it is in each stream that it follows."""
-
-    def __init__(self, tailer: Tailer) -> None:
-        self._tailer = tailer
-        self._positions: dict[str, str] = {}
-        self._streams: dict[str, _Stream] = {}
-        self._event = asyncio.Event()
-
-    def follow(self, stream_key: str, after: str) -> None:
-        """Follow a stream too, from an entry id."""
-        self._positions[stream_key] = after
-
-    def wake(self) -> None:
-        self._event.set()
-
-    def close(self) -> None:
-        """Follow nothing any more."""
-        for key in self._streams:
-            self._tailer.leave(key, self)
-        self._streams.clear()
-        self._positions.clear()
-
-    async def read(self, timeout: float) -> list[tuple[str, Frame]]:
-        """The next frames as `(stream key, frame)` by age, or nothing after `timeout` seconds.
-
-        With a timeout of 0, what is there now, or Temporary; otherwise Redis' absence is waited out like silence.
-        """
-        if timeout <= 0:
-            return await self._take()
-        try:
-            async with asyncio.timeout(timeout):
-                while not (found := await self._take_patiently()):
-                    await self._event.wait()
-                    self._event.clear()
-        except TimeoutError:
-            return []
-        return found
-
-    async def _take_patiently(self) -> list[tuple[str, Frame]]:
-        try:
-            return await self._take()
-        except Temporary:
-            await asyncio.sleep(random.uniform(0.5, 1.5))
-            self.wake()
-            return []
-
-    async def _take(self) -> list[tuple[str, Frame]]:
-        if len(self._streams) == len(self._positions) and (taken := self._from_batch()) is not None:
-            return taken
-        found = self._by_age(await self._tailer.read(self._positions))
-        if not found:
-            self._register()
-        return found
-
-    def _register(self) -> None:
-        """From here on the tailer reads for us: what ends at once never troubles it."""
-        for key, after in self._positions.items():
-            if key not in self._streams:
-                self._streams[key] = self._tailer.join(key, after, self)
-
-    def _from_batch(self) -> list[tuple[str, Frame]] | None:
-        """What the tailer has read for us; None where only a read of our own tells."""
-        behind = [key for key in self._positions if self._is_behind(key)]
-        if not behind:
-            return []
-        if len(self._positions) > 1 and behind[0] == next(iter(self._positions)):
-            return None  # the ask itself went on beside its flight: only one look at both tells what came first
-        key, stream = behind[0], self._streams[behind[0]]
-        position = entry_order(self._positions[key])
-        if position < entry_order(stream.base):
-            return None
-        self._positions[key] = stream.end
-        return [(key, one) for one in stream.batch if entry_order(one.id) > position]
-
-    def _is_behind(self, key: str) -> bool:
-        position, end = self._positions[key], self._streams[key].end
-        return position != end and entry_order(position) < entry_order(end)
-
-    def _by_age(self, found: dict[str, list[Frame]]) -> list[tuple[str, Frame]]:
-        """Frames of several streams by age, no further than the shortest look reached."""
-        full = [frames[-1].id for frames in found.values() if len(frames) == COUNT]
-        horizon = min(full, key=entry_order) if full else None
-        merged = sorted(
-            (
-                (key, one)
-                for key, frames in found.items()
-                for one in frames
-                if horizon is None or entry_order(one.id) <= entry_order(horizon)
-            ),
-            key=lambda pair: entry_order(pair[1].id),
-        )
-        for key, one in merged:
-            self._positions[key] = one.id
-        return merged

@@ -7,8 +7,9 @@ import orjson
 import pytest
 
 from knts.channel import Frame, entry_order
+from knts.clients.follower import COUNT, Follower
 from knts.clients.redis import Redis, connected
-from knts.clients.tailer import COUNT, Follower, Tailer
+from knts.clients.tailer import Tailer
 from knts.errors import Temporary
 from knts.local.servers import durable_valkey, started
 
