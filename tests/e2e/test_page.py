@@ -60,7 +60,7 @@ async def served(
     """The page's address while a real server serves it; leaving cuts every connection."""
     app = Starlette(routes=routes(ingress, principal_of, heartbeat=1.0))
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, log_level="critical", lifespan="off", timeout_graceful_shutdown=0
+        app, host="127.0.0.1", port=port, log_config=None, lifespan="off", timeout_graceful_shutdown=0
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
