@@ -99,10 +99,10 @@ async def test_a_question_is_answered_and_its_trace_is_one_tree(
 
 
 async def eventually_traced(knts: Callable[..., Any], folder: Path, answer: str) -> Ended:
-    """The drawing, once cache-writer's spans, the last ones, are in it."""
+    """The drawing, once cache-writer's spans are in it, and every span's parent, which ends after it."""
     for _ in range(50):
         traced: Ended = await knts("trace", answer, "--dir", str(folder))
-        if "process answer.completed" in traced.out:
+        if "process answer.completed" in traced.out and len(tree(read(folder, answer))) == 1:
             break
         await asyncio.sleep(0.2)
     return traced
