@@ -59,7 +59,7 @@ def meta_value(value: str | float | bool) -> str:
 
 @lru_cache(maxsize=65536, typed=True)  # 1, 1.0 and True are equal and have texts of their own
 def filter_term(key: str, value: str | float | bool) -> str:
-    """What `filters` holds of a metadata key and one of its values (also of `title`, `tags` and `lang`); case is ignored."""
+    """What `filters` holds of a key (metadata, `title`, `tags`, `lang`) and one of its values; case is ignored."""
     return _digest("filter", key, meta_value(value).casefold())
 
 
