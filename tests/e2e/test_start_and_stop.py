@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -32,17 +33,42 @@ def gone(road: Road, seconds: float) -> bool:
     return not of_home(road)
 
 
-async def test_stop_and_start_again(home: Path) -> None:
+def said(road: Road, words: str, seconds: float) -> bool:
+    """Whether the run says these words in time."""
+    assert road.home is not None
+    deadline = time.monotonic() + seconds
+    while words not in (road.home / "said").read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return words in (road.home / "said").read_text()
+
+
+@pytest.fixture
+def start(home: Path) -> Iterator[Callable[..., Road]]:
+    """Starts a run on `home`; whatever the test leaves running is stopped."""
+    roads: list[Road] = []
+
+    def started(**env: str) -> Road:
+        roads.append(start_road(home, **env))
+        return roads[-1]
+
+    yield started
+    for road in roads:
+        if road.process is not None and road.process.poll() is None:
+            road.stop()
+
+
+async def test_stop_and_start_again(home: Path, start: Callable[..., Road]) -> None:
     doc = keeper_document()
-    road = start_road(home, KNTS_FIRST_DOCUMENTS="docs/events.md")
+    road = start(KNTS_FIRST_DOCUMENTS="docs/events.md")
     assert road.process is not None
     assert len(descendants(road.process.pid)) >= 10
+    assert said(road, "1 of 1 are indexed", 30)
     async with aiohttp.ClientSession(road.base_url) as api:
         await put(api, doc)
     assert road.stop(signal.SIGINT) == 0
     assert gone(road, 0)
 
-    road = start_road(home, KNTS_FIRST_DOCUMENTS="docs/events.md")
+    road = start(KNTS_FIRST_DOCUMENTS="docs/events.md")
     async with aiohttp.ClientSession(road.base_url) as api:
         assert (await search(api, f"keeper {doc.place}"))[0]["document_id"] == doc.id
     assert "first documents" not in (home / "said").read_text().rpartition("is starting")[2]
@@ -51,7 +77,12 @@ async def test_stop_and_start_again(home: Path) -> None:
 
 
 async def test_the_users_own_servers_are_used(
-    home: Path, redis_url: str, redis_cache_url: str, typesense_server: TypesenseServer, ollama_server: OllamaServer
+    home: Path,
+    start: Callable[..., Road],
+    redis_url: str,
+    redis_cache_url: str,
+    typesense_server: TypesenseServer,
+    ollama_server: OllamaServer,
 ) -> None:
     own = {
         "REDIS_URL": redis_url,
@@ -61,7 +92,7 @@ async def test_the_users_own_servers_are_used(
         "KNTS_COLLECTION": typesense_server.collection,
         "OLLAMA_URL": f"{ollama_server.url}/api",
     }
-    road, doc = start_road(home, **own), keeper_document()
+    road, doc = start(**own), keeper_document()
     try:
         assert not (home / "data").exists()
         async with aiohttp.ClientSession(road.base_url) as api:
@@ -73,8 +104,8 @@ async def test_the_users_own_servers_are_used(
     assert http_status(f"{typesense_server.url}/health")[0] == 200
 
 
-def test_a_second_signal_ends_everything_at_once(home: Path) -> None:
-    road = start_road(home)
+def test_a_second_signal_ends_everything_at_once(start: Callable[..., Road]) -> None:
+    road = start()
     assert road.process is not None
     road.process.send_signal(signal.SIGINT)
     road.process.send_signal(signal.SIGINT)
