@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import redis.asyncio
 import redis.exceptions
 from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from knts.errors import Temporary
@@ -47,6 +48,9 @@ def connect(url: str, *, timeout: float = 5.0, connections: int = 64) -> Redis:
     Nothing is retried below us: redis-py's own retry after a stall stores an entry twice. `timeout` in seconds is for
     connecting and for each reply; blocking commands must ask for less. Beyond `connections` calls at once, the next
     ones wait for a connection, as long.
+
+    A connection that the server has closed is replaced before a command is written to it. Redis Enterprise's
+    maintenance notifications are off, since where they are on redis-py uses it all the same, and the command fails.
     """
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
@@ -57,6 +61,7 @@ def connect(url: str, *, timeout: float = 5.0, connections: int = 64) -> Redis:
         max_connections=connections,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     return redis.asyncio.Redis.from_pool(pool)
 
