@@ -45,6 +45,9 @@ class Term:
         if not self.typed:
             object.__setattr__(self, "typed", self.form)
 
+    def __hash__(self) -> int:
+        return hash(self.form)  # a string keeps its own; the hash of all fields is what ranking would wait for
+
     @property
     def stem(self) -> str:
         return stem(self.form)

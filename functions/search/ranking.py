@@ -104,11 +104,7 @@ class Counted:
         places: defaultdict[Term, list[int]] = defaultdict(list)
         for place, term in matcher.terms_in(words):
             places[term].append(place)
-        titled: defaultdict[Term, float] = defaultdict(float)
-        for weight, title in ((TITLE, chunk.title_words), (SECTION, chunk.section_words)):
-            for _, term in matcher.terms_in(title.split()):
-                titled[term] += weight
-        return cls(chunk, words, places, titled)
+        return cls(chunk, words, places, matcher.titled(chunk.title_words, chunk.section_words))
 
     @property
     def length(self) -> int:
@@ -156,7 +152,7 @@ class Counted:
 
 
 class Matcher:
-    """Which of a query's terms a word counts as."""
+    """Which of a query's terms a word counts as. Titles are read once: many passages have the same."""
 
     def __init__(self, terms: Iterable[Term]) -> None:
         terms = list(terms)
@@ -165,21 +161,30 @@ class Matcher:
             by_stem[term.stem] += (term,)
         self._by_stem = dict(by_stem)
         self._open = tuple(term for term in terms if term.open)
-        self._known: dict[str, tuple[Term, ...]] = {}
+        self._titled: dict[tuple[str, str], Mapping[Term, float]] = {}
 
     def terms_of(self, form: str) -> tuple[Term, ...]:
         """The terms that a folded word counts as: those of its stem, and open ones that it begins with."""
-        known = self._known.get(form)
-        if known is None:
-            found = self._by_stem.get(stem(form), ())
-            known = found + tuple(term for term in self._open if form.startswith(term.form) and term not in found)
-            self._known[form] = known
-        return known
+        found = self._by_stem.get(stem(form), ())
+        return found + tuple(term for term in self._open if form.startswith(term.form) and term not in found)
 
     def terms_in(self, forms: Sequence[str]) -> list[tuple[int, Term]]:
-        """The places of words that count as a term, with the term; the work is done once for each different word."""
-        telling = {form for form in set(forms) if self.terms_of(form)}
-        return [(at, term) for at, form in enumerate(forms) if form in telling for term in self._known[form]]
+        """The places of words that count as a term, in order, with the term."""
+        by_stem = self._by_stem
+        telling = {at for at, root in enumerate(map(stem, forms)) if root in by_stem}
+        for term in self._open:
+            telling.update(at for at, form in enumerate(forms) if form.startswith(term.form))
+        return [(at, term) for at in sorted(telling) for term in self.terms_of(forms[at])]
+
+    def titled(self, title: str, section: str) -> Mapping[Term, float]:
+        """The weighted number of times that each term stands in a passage's titles, which are folded words."""
+        known = self._titled.get((title, section))
+        if known is None:
+            known = self._titled[title, section] = defaultdict(float)
+            for weight, words in ((TITLE, title), (SECTION, section)):
+                for _, term in self.terms_in(words.split()):
+                    known[term] += weight
+        return known
 
 
 def _any_within(places: Sequence[int], first: int, last: int) -> bool:

@@ -205,6 +205,8 @@ async def _shown(versions: Versions, scope: Scope, hits: Sequence[Ranked]) -> li
 
 def _as_quoted(query: Query, chunks: Iterable[Chunk]) -> list[Chunk]:
     """Those passages in which every quoted phrase stands as a whole."""
+    if not query.phrases:
+        return list(chunks)
     fields = ((chunk, (chunk.words, chunk.title_words, chunk.section_words)) for chunk in chunks)
     return [chunk for chunk, texts in fields if query.demands(*(text.split() for text in texts))]
 

@@ -74,14 +74,14 @@ def test_the_case_of_a_value_makes_no_difference_and_that_of_a_key_does() -> Non
 
 
 def test_the_scope_names_tenant_everyone_and_the_groups_in_a_fixed_order() -> None:
-    assert scope_filter("t", []) == f"tenant:={tenant_digest('t')} && readers:=[everyone]"
+    assert scope_filter("t", []) == f"tenant:{tenant_digest('t')} && readers:[everyone]"
     assert scope_filter("t", ["a", "b"]) == scope_filter("t", ("b", "a"))
     assert group_digest("a") in scope_filter("t", ["a"])
 
 
 def test_filters_join_values_by_or_and_keys_by_and() -> None:
     a, b, c = filter_term("k", "a"), filter_term("k", "b"), filter_term("l", "c")
-    assert filter_by({"l": ["c"], "k": ["a", "b"]}) == f"filters:=[{a},{b}] && filters:=[{c}]"
+    assert filter_by({"l": ["c"], "k": ["a", "b"]}) == f"filters:[{a},{b}] && filters:[{c}]"
     assert filter_by({}) == filter_by({"k": []}) == ""
 
 
