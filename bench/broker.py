@@ -23,7 +23,7 @@ from bench.broker_floor import REPLIES
 from bench.measure import Sample, closed_loop, machine, table
 from knts import events
 from knts.clients.redis import Redis, connected
-from knts.devbroker.store import queue_key
+from knts.devbroker.entries import queue_key
 from knts.local.process import free_port
 from knts.local.servers import durable_valkey, started
 

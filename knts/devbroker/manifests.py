@@ -17,6 +17,7 @@ from knts.devbroker.filters import Attributes, Filter
 API = "eventing.knative.dev/"
 BROKER_CLASS = "eventing.knative.dev/broker.class"
 PARALLELISM = "devbroker.kn-ts.dev/parallelism"
+DELIVERY_ORDER = "kafka.eventing.knative.dev/delivery.order"  # the Kafka broker's, on its Triggers
 DEFAULT_PARALLELISM = 50  # deliveries at a time, as many as the Kafka broker keeps in flight for a Trigger
 DEEPEST = 16
 UNUSED = frozenset({"EventType", "EventPolicy"})  # they describe and guard; there is nothing in them to deliver
@@ -30,7 +31,10 @@ _METADATA = ("name", "namespace", "labels", "annotations")
 
 @dataclass(frozen=True)
 class Trigger:
-    """Who gets which events, and how. `subscriber` is a URL; `parallelism` bounds its deliveries at a time."""
+    """Who gets which events, and how. `subscriber` is a URL; `parallelism` bounds its deliveries at a time.
+
+    `ordered`: of the events of one `partitionkey` the next goes when the one before is done with.
+    """
 
     namespace: str
     broker: str
@@ -39,6 +43,7 @@ class Trigger:
     policy: Policy = delivery.DEFAULT
     matches: Filter = filters.everything
     parallelism: int = DEFAULT_PARALLELISM
+    ordered: bool = False
 
     @property
     def key(self) -> str:
@@ -146,6 +151,7 @@ class _Reader:
             policy,
             trigger_filter(spec),
             parallelism(doc["metadata"]["annotations"][PARALLELISM]),
+            ordered(doc["metadata"]["annotations"][DELIVERY_ORDER]),
         )
 
     def _policy(self, section: Field, namespace: str) -> Policy:
@@ -227,3 +233,8 @@ def parallelism(annotation: Field) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1000:
         annotation.refuse(f"must be a whole number from 1 to 1000 as a text, not {text!r}")
     return int(text)
+
+
+def ordered(annotation: Field) -> bool:
+    """Whether a Trigger asks for ordered delivery, from its annotation."""
+    return annotation.one_of(("ordered", "unordered"), "unordered") == "ordered"

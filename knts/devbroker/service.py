@@ -79,7 +79,7 @@ async def broker(env: Mapping[str, str]) -> AsyncIterator[str]:
         async with store.running(), _working(dispatcher, manifests):
             async with _listening(ingress, settings) as address:
                 yield address
-                dispatcher.closing = True
+                dispatcher.stop()
             await dispatcher.close(settings.grace)
 
 

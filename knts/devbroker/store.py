@@ -8,64 +8,29 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
 from redis.exceptions import NoScriptError, ResponseError
 
 from knts.clients.redis import Redis, failures
+from knts.devbroker import entries
+from knts.devbroker.entries import Entry, Moved, Note, retries_key
 from knts.devbroker.writing import Writer
 from knts.errors import Temporary
-from knts.events import Event
 
 log = logging.getLogger(__name__)
 
 GROUP = "devbroker"
 _MOVE = (Path(__file__).parent / "lua" / "move.lua").read_text(encoding="utf-8")
 _PAGE = 1000
-
-
-def queue_key(trigger: str) -> str:
-    """The stream of a Trigger given as `namespace/name`."""
-    return f"knts:broker:q:{trigger}"
-
-
-def dead_key(trigger: str) -> str:
-    """The stream of its dead letters on their way to the sink."""
-    return f"knts:broker:dead:{trigger}"
+_ENTRIES = 50  # read at a time with their data
 
 
 class QueueFull(Temporary):
     """A Trigger that wants the event has as many entries waiting as it may have."""
 
     slug, title = "queue-full", "The broker's queue is full"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An event in a stream, with the trace context it was published under."""
-
-    id: str
-    event: Event
-    trace: str
-
-
-@dataclass(frozen=True)
-class Note:
-    """What is known of a failed entry: attempts so far, and when (epoch seconds) the next is due."""
-
-    attempts: int
-    due: float
-
-
-@dataclass(frozen=True)
-class Moved:
-    """What a move gave us to deliver: an entry for each stream it put into, and the cause's successor."""
-
-    taken: tuple[Entry | None, ...]
-    successor: Entry | None
 
 
 class Store:
@@ -124,7 +89,7 @@ class Store:
         take: Sequence[bool],
         cap: int,
     ) -> Moved | None:
-        parts = _fields(out) if out else (b"", b"", b"")
+        parts = entries.fields(out) if out else (b"", b"", b"")
         keys = (stream, retries_key(stream), *streams)
         flags = (b"1" if flag else b"0" for flag in take)
         args = (GROUP, self.consumer, cap, entry_id, b"1" if successor else b"0", *parts, *flags)
@@ -133,7 +98,7 @@ class Store:
             raise QueueFull(f"the queue of {reply[1].decode()} has {cap} events waiting", retry_after=2)
         if reply[0] == b"gone":
             return None
-        return Moved(tuple(_taken(item, out) for item in reply[1:-1]), _taken(reply[-1], None))
+        return Moved(tuple(entries.taken(item, out) for item in reply[1:-1]), entries.taken(reply[-1], None))
 
     async def _script(self, *args: Any) -> Any:
         try:
@@ -152,19 +117,29 @@ class Store:
             await self._writer.write("XGROUP", "CREATE", stream, GROUP, "0", "MKSTREAM")
             reply = await self._writer.write(*command)
         found = reply.items() if isinstance(reply, dict) else reply or ()  # as the protocol's version has it
-        return [_entry(entry_id, fields) for _, entries in found for entry_id, fields in entries]
+        return [entries.entry(entry_id, fields) for _, page in found for entry_id, fields in page]
 
     async def entry(self, stream: str, entry_id: str) -> Entry | None:
         """One entry by its id; None where somebody has deleted it."""
         with failures("the broker's Redis"):
             found = await self.redis.xrange(stream, min=entry_id, max=entry_id)
-        return Entry(entry_id, *_decoded(found[0][1])) if found else None
+        return entries.entry(*found[0]) if found else None
+
+    async def keys(self, stream: str, ids: Sequence[str]) -> dict[str, str]:
+        """The key of each of these entries that is still there, by its id."""
+        found: dict[str, str] = {}
+        with failures("the broker's Redis"):
+            for start in range(0, len(ids), _ENTRIES):
+                pipeline = self.redis.pipeline(transaction=False)
+                for entry_id in ids[start : start + _ENTRIES]:
+                    pipeline.xrange(stream, min=entry_id, max=entry_id)
+                read = [entries.entry(*entry) for reply in await pipeline.execute() for entry in reply]
+                found |= {entry.id: entry.key for entry in read}
+        return found
 
     async def note(self, stream: str, entry_id: str, note: Note) -> None:
         """Write down a failed attempt, so that a restart goes on counting."""
-        await self._writer.write(
-            "HSET", retries_key(stream), entry_id, orjson.dumps({"attempts": note.attempts, "due": note.due})
-        )
+        await self._writer.write("HSET", retries_key(stream), entry_id, entries.noted(note))
 
     async def pending(self, stream: str) -> dict[str, Note | None]:
         """Every entry that is ours and not done with, by id, with what is noted of it."""
@@ -177,7 +152,7 @@ class Store:
                 if not str(error).startswith("NOGROUP"):
                     raise
             notes = await self.redis.hgetall(retries_key(stream))
-        return {entry_id: _note(notes.get(entry_id.encode())) for entry_id in ids}
+        return {entry_id: entries.note(notes.get(entry_id.encode())) for entry_id in ids}
 
     async def _pending_page(self, stream: str, after: str) -> list[str]:
         start = f"({after}" if after else "-"
@@ -202,35 +177,3 @@ class Store:
             for stream in streams:
                 pipeline.xlen(stream)
             return list(await pipeline.execute())
-
-
-def retries_key(stream: str) -> str:
-    """The hash beside a stream in which failed attempts are noted."""
-    return f"{stream}:retries"
-
-
-def _fields(entry: Entry) -> tuple[bytes, bytes, str]:
-    return orjson.dumps(dict(entry.event.attributes)), entry.event.data, entry.trace
-
-
-def _decoded(fields: dict[bytes, bytes]) -> tuple[Event, str]:
-    event = Event(orjson.loads(fields[b"attributes"]), fields[b"data"])
-    return event, fields.get(b"trace", b"").decode()
-
-
-def _entry(entry_id: bytes, fields: list[bytes] | dict[bytes, bytes]) -> Entry:
-    named = fields if isinstance(fields, dict) else dict(zip(fields[::2], fields[1::2], strict=True))
-    return Entry(entry_id.decode(), *_decoded(named))
-
-
-def _taken(item: Any, out: Entry | None) -> Entry | None:
-    """A taken entry in the script's reply: nothing, the id of what was just put, or an id with its fields."""
-    if not item:
-        return None
-    if isinstance(item, bytes) and out is not None:
-        return Entry(item.decode(), out.event, out.trace)
-    return _entry(item[0], item[1])
-
-
-def _note(text: bytes | None) -> Note | None:
-    return Note(**orjson.loads(text)) if text else None

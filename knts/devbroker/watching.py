@@ -31,6 +31,7 @@ class Watcher:
         self._depth = Gauge("knts_broker_queue_depth", "events in the queue", ["trigger", "sink"], registry=registry)
         self._running = Gauge("knts_broker_deliveries_running", "under way", ["trigger", "sink"], registry=registry)
         self._waiting = Gauge("knts_broker_retries_waiting", "awaiting a retry", ["trigger", "sink"], registry=registry)
+        self._turns = Gauge("knts_broker_turns_waiting", "behind others of their key", ["trigger"], registry=registry)
         self._seconds = Histogram(
             "knts_broker_delivery_seconds", "one attempt", ["trigger", "sink"], buckets=BUCKETS, registry=registry
         )
@@ -97,6 +98,8 @@ class Watcher:
             self._depth.labels(*labels).set(depth)
             self._running.labels(*labels).set(lane.running)
             self._waiting.labels(*labels).set(len(lane.timers) + len(lane.due))
+            if lane.order is not None:
+                self._turns.labels(lane.trigger.key).set(len(lane.order))
         return generate_latest(self.registry)
 
 

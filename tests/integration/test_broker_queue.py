@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from knts.clients.redis import Redis, connected
-from knts.devbroker.store import Entry, QueueFull, Store, queue_key
+from knts.devbroker.entries import Entry, queue_key
+from knts.devbroker.store import QueueFull, Store
 from knts.errors import Temporary
 from knts.local.process import Child
 from knts.local.servers import durable_valkey, started

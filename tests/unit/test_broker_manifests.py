@@ -182,6 +182,7 @@ REFUSED: list[tuple[str, Any]] = [
     ),
     ("parallelism: must be a whole number", annotated(trigger(), manifests.PARALLELISM, "0")),
     ("parallelism: must be a text", annotated(trigger(), manifests.PARALLELISM, 5)),
+    ("delivery.order: 'sorted' is not supported", annotated(trigger(), manifests.DELIVERY_ORDER, "sorted")),
     ("metadata.name: must be a Kubernetes name", {**trigger(), "metadata": {"name": "T/x"}}),
     ("metadata.name: there are two Brokers 'b'", broker()),
     ("document: must be a mapping", ["a list"]),
