@@ -1,4 +1,7 @@
-"""The API's description as JSON for programs and as a page for people, both made from `schemas/openapi.yaml`."""
+"""The descriptions of API and events as JSON for programs, and the API's as a page for people.
+
+Made from `schemas/openapi.yaml` and `schemas/asyncapi.yaml`.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,12 +24,23 @@ PAGE_HEADERS = {**SECURITY, **HEADERS}
 
 
 def files() -> Mapping[str, Response]:
-    """The responses of `/openapi.json` and `/docs`."""
+    """The responses of `/openapi.json`, `/asyncapi.json` and `/docs`."""
     contract = yaml.safe_load((SCHEMAS / "openapi.yaml").read_text(encoding="utf-8"))
     return {
         "/openapi.json": Response(orjson.dumps(contract), media_type=JSON, headers=HEADERS),
+        "/asyncapi.json": Response(orjson.dumps(event_contract()), media_type=JSON, headers=HEADERS),
         "/docs": Response(page(contract), media_type="text/html", headers=PAGE_HEADERS),
     }
+
+
+def event_contract() -> dict[str, Any]:
+    """The events' description with the schema and an example of each event's data in it, so that it stands alone."""
+    contract: dict[str, Any] = yaml.safe_load((SCHEMAS / "asyncapi.yaml").read_text(encoding="utf-8"))
+    for message in contract["components"]["messages"].values():
+        example = orjson.loads((SCHEMAS / "examples" / f"{message['name']}.json").read_bytes())
+        message["payload"] = orjson.loads((SCHEMAS / "events" / f"{message['name']}.json").read_bytes())
+        message["examples"] = [{"payload": example["data"]}]
+    return contract
 
 
 def page(contract: Mapping[str, Any]) -> str:

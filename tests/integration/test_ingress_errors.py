@@ -14,6 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from knts import schemas
 from knts.clients.redis import Redis
 from knts.schemas import SCHEMAS
 from tests.conftest import ServeFunction
@@ -228,6 +229,11 @@ async def test_with_keys_everything_but_operations_wants_one(
 
 async def test_the_contract_is_served_and_readable(here: World) -> None:
     assert await here.status("GET", "/openapi.json") == (200, CONTRACT)
+    status, described = await here.status("GET", "/asyncapi.json")
+    assert status == 200
+    for message in described["components"]["messages"].values():
+        assert message["payload"]["title"] == message["name"]
+        assert schemas.faults(message["name"], message["examples"][0]["payload"]) == []
     async with here.http.get("/docs") as response:
         page = await response.text()
         assert response.status == 200
