@@ -5,9 +5,9 @@ UV ?= uv
 export PYTHON
 BIN := .venv/bin
 
-.PHONY: help run test check bench lock
+.PHONY: help run test test-faults check bench lock
 help:  ## what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 13
 
 run:  ## everything on this machine, until Ctrl-C; installs what it needs first
 	@knts/local/bootstrap.sh run
@@ -16,6 +16,10 @@ run:  ## everything on this machine, until Ctrl-C; installs what it needs first
 test:  ## every test (pytest's arguments by ARGS="…")
 	@knts/local/bootstrap.sh dev
 	@KNTS_CHROMIUM="$${KNTS_CHROMIUM:-$$(knts/local/browser.sh)}" exec $(BIN)/python -m pytest $(ARGS)
+
+test-faults:  ## kill, pause and restart everything under load (about 5 minutes; KNTS_FAULT_SECONDS, KNTS_FAULT_SEED)
+	@knts/local/bootstrap.sh dev
+	@exec $(BIN)/python -m pytest tests/faults -s $(ARGS)
 
 check:  ## lint, format, types, import contracts, schemas and manifests
 	@knts/local/bootstrap.sh dev

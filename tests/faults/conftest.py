@@ -1,0 +1,55 @@
+"""The fault suite's run: a road of its own, a seed that is printed, and a report of what was done to it.
+
+Settings: KNTS_FAULT_SEED repeats the choices of an earlier run (their timing can't be repeated), KNTS_FAULT_SECONDS is
+how long the random kill loop goes on, 90 by default.
+"""
+
+import contextlib
+import os
+import random
+import secrets
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+
+from tests.e2e.roads import Road, start_road
+from tests.faults import state
+from tests.faults.load import Load
+from tests.faults.processes import Processes
+from tests.faults.world import ANSWER_DEADLINE, MARGIN, World, Worlds
+
+
+@pytest.fixture(scope="session")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """The run, started as `make run` starts it."""
+    env = {"KNTS_FIRST_DOCUMENTS": "docs/events.md", "KNTS_ANSWER_DEADLINE": f"{ANSWER_DEADLINE:g}"}
+    started = start_road(tmp_path_factory.mktemp("faults"), **env)
+    yield started
+    started.stop()
+
+
+@pytest.fixture(scope="session")
+def seed() -> str:
+    return os.environ.get("KNTS_FAULT_SEED") or secrets.token_hex(4)
+
+
+@pytest.fixture
+def world(road: Road, seed: str, request: pytest.FixtureRequest) -> Worlds:
+    """`async with world() as w`: all is up, the load's own documents are there; the report is printed at the end."""
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[World]:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+            chance = random.Random(f"{seed} {request.node.name}")
+            world = World(Processes(road), Load(road, chance, ANSWER_DEADLINE, MARGIN, http), seed)
+            try:
+                await world.processes.calm()
+                await world.load.prepare()
+                await state.settled(world.processes)
+                world.earlier = await state.letters(world.processes)
+                yield world
+            finally:
+                print(world.report())
+
+    return opened

@@ -1,0 +1,57 @@
+"""A running kn-ts under load, how it is brought to rest, and what all oracles say of it."""
+
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from tests.faults import state
+from tests.faults.load import Load
+from tests.faults.oracles import judge_documents, judge_heard, judge_letters
+from tests.faults.processes import Processes
+
+ANSWER_DEADLINE = 45.0
+MARGIN = 10.0  # seconds that an end may come late: a paused ingress, a loaded machine
+
+
+@dataclass
+class World:
+    """A running kn-ts, its processes, and the load on it."""
+
+    processes: Processes
+    load: Load
+    seed: str
+    earlier: Collection[str] = ()
+
+    async def quiet(self) -> None:
+        """Wait until every process is up and the Broker has delivered everything; look at the answers again."""
+        await self.processes.calm()
+        try:
+            self.processes.note(f"settled after {await state.settled(self.processes):.1f} s")
+        except TimeoutError:
+            self.load.faults.append("the Broker still has something to deliver")
+        await self.load.reread()
+
+    async def faults(self) -> list[str]:
+        """What all oracles say."""
+        load = self.load
+        limits = {"deadline": load.deadline, "margin": load.margin}
+        return [
+            *load.faults,
+            *judge_documents(load.accepted, await state.found(load, self.processes)),
+            *(fault for heard in load.heard for fault in judge_heard(heard, **limits)),
+            *judge_letters(await self.given_up(), load.heard, load.searches_failed),
+        ]
+
+    async def given_up(self) -> list[tuple[str, str]]:
+        """Type and correlation id of what has become a dead letter since the beginning."""
+        letters = await state.letters(self.processes)
+        return [letter for letter_id, letter in letters.items() if letter_id not in self.earlier]
+
+    def report(self) -> str:
+        """What was done and what came of it."""
+        counts = "\n".join(f"  {count:5} {what}" for what, count in sorted(self.load.answered.items()))
+        done = "\n".join(f"  {fault}" for fault in self.processes.faults)
+        return f"seed {self.seed}; {len(self.load.accepted)} changes accepted\n{done}\n{counts}"
+
+
+Worlds = Callable[[], AbstractAsyncContextManager[World]]
