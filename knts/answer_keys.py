@@ -1,7 +1,8 @@
 """The keys that answers are cached and shared by: digests of everything that an answer depends on. Pure.
 
 The answer key covers the evidence, so an answer whose evidence has changed is never found. The fast key covers the
-tenant's index token instead, so that ingress can ask before anything has been retrieved.
+tenant's index token instead, so that ingress can ask before anything has been retrieved. Of the model it covers the
+name, not the digest, since ingress does not ask Ollama.
 """
 
 import hashlib
@@ -10,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
+
+PROMPT_VERSION = "1"  # of llm-answer's prompt, rules of abstention and citations: another one, other answers
 
 Evidence = Sequence[tuple[str, int, int]]  # (document id, version, chunk) in the order that the prompt shows
 
@@ -46,14 +49,17 @@ def answer_key(
     return _digest(["answer", scope, model_digest, options, prompt_version, normalise_question(question), evidence])
 
 
-def fast_key(token: str, tenant: str, groups: Iterable[str], request: Mapping[str, Any]) -> str:
+def fast_key(
+    token: str, tenant: str, groups: Iterable[str], request: Mapping[str, Any], model: str, prompt: str = PROMPT_VERSION
+) -> str:
     """The key, 64 hex digits, of a request while nothing of the tenant has changed since `token` was read.
 
-    `request` is the data of answer.requested; its `groups` and `cache` are not looked at.
+    `request` is the data of answer.requested; its `groups` and `cache` are not looked at. `model` is the name of the
+    one that answers where the request names none, `prompt` the version of the prompt.
     """
     asked = {name: value for name, value in request.items() if name not in ("question", "groups", "cache")}
     scope = [tenant, sorted(set(groups))]
-    return _digest(["fast", token, scope, normalise_question(request["question"]), asked])
+    return _digest(["fast", token, scope, prompt, normalise_question(request["question"]), {"model": model, **asked}])
 
 
 def _fold(text: str) -> str:

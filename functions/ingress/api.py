@@ -14,13 +14,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from functions.ingress import cors, parsing
 from functions.ingress.access import Principal
+from functions.ingress.asks import Event
 from functions.ingress.failures import told
 from functions.ingress.gate import Gate
 from functions.ingress.handler import HEARTBEAT, Ingress, Position
 from functions.ingress.limits import MAX_DOCUMENT, MAX_REQUEST, NotAcceptable, body_of, check_headers, chunks_of
 from functions.ingress.requests import refuse
+from functions.ingress.sse import HEADERS as EVENT_HEADERS
 from functions.ingress.sse import MEDIA_TYPE as EVENTS
-from functions.ingress.sse import EventStream, resume_from
+from functions.ingress.sse import EventStream, encode, resume_from
 from knts import channel, telemetry
 from knts.errors import KntsError, NotFound, TooLarge
 from knts.events import JSON
@@ -133,10 +135,12 @@ class Api:
             headers = {"location": f"/v1/answers/{ask_id}", "preference-applied": "respond-async"}
             return reply({"id": ask_id, "status": "running"}, 202, headers)
         streams = wants_stream(request)
-        ask_id = await self.ingress.ask(who, asked, listening=True)
+        begun = await self.ingress.begin(who, asked)
+        if begun.events:
+            return whole_stream(begun.id, begun.events) if streams else reply(begun.events[-1][2])
         if streams:
-            return await self._stream(who, ask_id, Position())
-        return await self._gather(request, who, ask_id)
+            return await self._stream(who, begun.id, Position())
+        return await self._gather(request, who, begun.id)
 
     async def _stream(self, who: Principal, ask_id: str, after: Position) -> Answer:
         events = self.ingress.follow(who, ask_id, after, heartbeat=self.pace.heartbeat)
@@ -144,8 +148,7 @@ class Api:
             first = await anext(events)
         except StopAsyncIteration:
             return Response(status_code=204)  # all was read before: a browser need not come again
-        where = {"content-location": f"/v1/answers/{ask_id}"}
-        return EventStream(first, events, patience=self.pace.patience, headers=where)
+        return EventStream(first, events, patience=self.pace.patience, headers=located(ask_id))
 
     async def _gather(self, request: Request, who: Principal, ask_id: str) -> Answer:
         """The finished answer; a client that goes away is not waited for, so that the flight may notice."""
@@ -252,6 +255,16 @@ def wants_stream(request: Request) -> bool:
     if not stream and not whole:
         raise NotAcceptable(f"the answer can be had as {EVENTS} or {JSON}")
     return stream >= whole and EVENTS in (accept or "").lower()
+
+
+def located(ask_id: str) -> dict[str, str]:
+    """Where an answer will be found."""
+    return {"content-location": f"/v1/answers/{ask_id}"}
+
+
+def whole_stream(ask_id: str, events: Iterable[Event]) -> Response:
+    """All events of an answer that was known already."""
+    return Response(b"".join(encode(*event) for event in events), headers={**EVENT_HEADERS, **located(ask_id)})
 
 
 async def last_of(events: AsyncIterator[tuple[str, str, dict[str, Any]]]) -> tuple[str, dict[str, Any]]:

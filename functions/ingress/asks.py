@@ -2,19 +2,23 @@
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from functions.ingress.access import Principal
-from functions.ingress.ports import Channel, Flights, Tailer
+from functions.ingress.ports import Channel, Flights, Records, Tailer
+from functions.ingress.reading import Reading
+from functions.ingress.standing import Standing, quotes, standing
 from knts import answers, channel, errors
+from knts.channel import Frame, Position
 from knts.errors import DeadlineExceeded, Gone, KntsError, NotFound
 
 ANSWER, SEARCH = "answer", "search"
 Ask = Mapping[str, str]
+Event = tuple[str, str, dict[str, Any]]  # opaque id, type, data
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 
@@ -26,29 +30,53 @@ class Asks:
     channel: Channel
     flights: Flights
     tailer: Tailer
+    records: Records
 
     async def open(self, who: Principal, kind: str, question: str, seconds: float, **fields: str) -> str:
         """A new ask with its `queued` frame, which must be done within `seconds`: its id, 128 random bits."""
-        ask_id, created = secrets.token_hex(16), self.tailer.now_ms()
-        await self.channel.open(
-            ask_id,
-            {"id": ask_id},
-            tenant=who.tenant,
-            owner=who.id,
-            kind=kind,
-            question=question,
-            created=created,
-            deadline=created + int(seconds * 1000),
-            **fields,
-        )
+        ask_id = secrets.token_hex(16)
+        await self.channel.open(ask_id, {"id": ask_id}, **self._noted(who, kind, question, seconds), **fields)
         return ask_id
+
+    async def open_answered(
+        self, who: Principal, question: str, seconds: float, known: Mapping[str, Any]
+    ) -> tuple[str, list[Event]]:
+        """A new ask that an answer.completed known before ends at once: its id, and all its events as clients get them.
+
+        One write, and nothing of it is read again.
+        """
+        ask_id = secrets.token_hex(16)
+        noted = {**self._noted(who, ANSWER, question, seconds), "cache": "hit"}
+        final = answers.from_completed(known, noted["created"])
+        frames = [(channel.QUEUED, {"id": ask_id}), *answers.frames_of(final), (final["status"], final)]
+        ids = await self.channel.answered(ask_id, frames, **noted)
+        answer = answers.compose({"id": ask_id, **noted}, final)
+        return ask_id, _read(ask_id, zip(ids, [*frames[:-1], (final["status"], answer)], strict=True))
+
+    def _noted(self, who: Principal, kind: str, question: str, seconds: float) -> dict[str, Any]:
+        created = self.tailer.now_ms()
+        return {
+            "tenant": who.tenant,
+            "owner": who.id,
+            "groups": orjson.dumps(who.groups).decode(),
+            "kind": kind,
+            "question": question,
+            "created": created,
+            "deadline": created + int(seconds * 1000),
+        }
 
     async def own(self, who: Principal, ask_id: str, kind: str) -> Ask:
         """What is known of the principal's own ask. Raises NotFound for unknown and foreign ones alike."""
         found = await self.channel.ask(ask_id) if _ID.match(ask_id) else None
-        if found is None or (found.get("tenant"), found.get("owner"), found.get("kind")) != (who.tenant, who.id, kind):
+        if found is None or found.get("kind") != kind or not _covers(who, found):
             raise NotFound("there is no such answer, or it is somebody else's")
         return {"id": ask_id, **found}
+
+    async def standing(self, who: Principal, ask: Ask, final: Mapping[str, Any], *, replayed: bool = False) -> Standing:
+        """What became of the documents of a finished answer since; `replayed`: its frames are shown again too."""
+        frames = await self.channel.frames(channel.frames_key(ask["id"])) if replayed else ()
+        quoted = quotes(final, frames)
+        return standing(quoted, await self.records.readable(who.tenant, who.groups, quoted))
 
     async def final(self, ask: Ask) -> dict[str, Any] | None:
         """The final object of the ask or of its flight, or None while nothing has ended it."""
@@ -94,6 +122,20 @@ class Asks:
             ask = await self.own(who, ask_id, kind)
             final = await self.final(ask)
         return ask, final
+
+
+def _covers(who: Principal, ask: Ask) -> bool:
+    """Whether the ask is the principal's, who may still read all that it was opened to read."""
+    if (ask.get("tenant"), ask.get("owner")) != (who.tenant, who.id) or "groups" not in ask:
+        return False
+    return set(orjson.loads(ask["groups"])) <= set(who.groups)
+
+
+def _read(ask_id: str, entries: Iterable[tuple[str, tuple[str, dict[str, Any]]]]) -> list[Event]:
+    """Entries of an ask's stream, each with its id, as whoever reads them all from the beginning gets them."""
+    reading, key = Reading(ask_id, Position()), channel.frames_key(ask_id)
+    taken = [reading.take(key, Frame(entry_id, frame_type, data)) for entry_id, (frame_type, data) in entries]
+    return [event for event in taken if event]
 
 
 def late(ask: Ask) -> DeadlineExceeded:

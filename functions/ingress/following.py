@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from functions.ingress.access import Principal
-from functions.ingress.asks import ANSWER, Ask, Asks, late
+from functions.ingress.asks import ANSWER, Ask, Asks, Event, late
 from functions.ingress.ports import Follower
 from functions.ingress.presence import Presence
 from functions.ingress.reading import Reading
+from functions.ingress.standing import Standing
 from knts import answers, channel
 from knts.channel import Position
 from knts.errors import Gone, Temporary
-
-Event = tuple[str, str, dict[str, Any]]
 
 HEARTBEAT = ""  # the type of an event that only says that nothing happened
 BEAT: Event = ("", HEARTBEAT, {})
@@ -31,10 +30,14 @@ class Following:
     reading: Reading
     follower: Follower
     heartbeat: float | None
+    standing: Standing = field(default=Standing(), init=False)
     attended: str | None = field(default=None, init=False)
 
     async def events(self) -> AsyncGenerator[Event]:
         """Events until the last one. Raises Gone, Temporary before the first."""
+        if removed := await self._stored():
+            yield removed
+            return
         batch = await self._next(0) or await self._silence()
         while True:
             for event in batch:
@@ -42,6 +45,14 @@ class Following:
             if self.reading.ended:
                 return
             batch = await self._wait()
+
+    async def _stored(self) -> Event | None:
+        """The one event that is left of a finished answer whose document was removed since; the live ones pass."""
+        final = await self.asks.final(self.ask) if self.ask["kind"] == ANSWER else None
+        if final is None:
+            return None
+        self.standing = await self.asks.standing(self.who, self.ask, final, replayed=True)
+        return await self._last(final) if self.standing.removed else None
 
     async def _next(self, seconds: float) -> list[Event]:
         """What comes within so many seconds; with 0, what is there."""
@@ -81,7 +92,8 @@ class Following:
         return [await self._last(final or self.asks.failure(late(self.ask)))]
 
     async def _last(self, final: Mapping[str, Any]) -> Event:
-        return self.reading.finish(), final["status"], await self._composed(final["status"], final)
+        shown = self.standing.shown(final)
+        return self.reading.finish(), shown["status"], await self._composed(shown["status"], shown)
 
     async def _composed(self, event_type: str, final: Mapping[str, Any]) -> dict[str, Any]:
         """A search's result as it is; an answer with what was noted of its ask on the way."""
@@ -89,7 +101,7 @@ class Following:
             return dict(final)
         with contextlib.suppress(Temporary):  # then it lacks some timings
             self.ask = await self.asks.own(self.who, self.ask["id"], ANSWER)
-        return answers.compose(self.ask, {"status": event_type, **final})
+        return answers.compose(self.ask, self.standing.shown({"status": event_type, **final}))
 
     def _attend(self, flight: str) -> None:
         self.follower.follow(channel.flow_key(flight), self.reading.position.flight)

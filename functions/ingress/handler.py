@@ -5,13 +5,13 @@ can widen what that principal may see.
 """
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from functions.ingress.access import Principal
-from functions.ingress.asks import ANSWER, SEARCH, Asks
+from functions.ingress.asks import ANSWER, SEARCH, Asks, Event
 from functions.ingress.documents import SOURCE, Documents
 from functions.ingress.failures import told
 from functions.ingress.following import HEARTBEAT, follow
@@ -34,6 +34,14 @@ class Limits:
     search: float = 10.0
     answer: float = 120.0
     unheard: float = 600.0
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An answer that has begun. `events` are all of it, as `follow` gives them, where it was known already."""
+
+    id: str
+    events: Sequence[Event] = ()
 
 
 @dataclass(kw_only=True)
@@ -67,15 +75,20 @@ class Ingress(Documents):
         The new answer's id; it may have ended already, from the cache. `listening`: somebody follows it from now on,
         and when nobody does any more for 30 s its generation may stop.
         """
+        return (await self._begin(who, request, listening=listening)).id
+
+    async def begin(self, who: Principal, request: dict[str, Any]) -> Begun:
+        """The same for a caller who shows the answer at once, and follows it only where no events came with it."""
+        return await self._begin(who, request, listening=True)
+
+    async def _begin(self, who: Principal, request: dict[str, Any], *, listening: bool) -> Begun:
         data = checked(events.ANSWER_REQUESTED, request, groups=list(who.groups))
         seconds = self.limits.answer if listening else self.limits.unheard
-        known = await self._recall(who, data)
+        if (known := await self._recall(who, data)) is not None:
+            return Begun(*await self.asks.open_answered(who, data["question"], seconds, known))
         ask_id = await self.asks.open(who, ANSWER, data["question"], seconds, **({} if listening else {"async": "1"}))
-        if known is None:
-            await self._publish(who, ask_id, events.ANSWER_REQUESTED, data, seconds)
-        else:
-            await self._finish(ask_id, known)
-        return ask_id
+        await self._publish(who, ask_id, events.ANSWER_REQUESTED, data, seconds)
+        return Begun(ask_id)
 
     def follow(
         self, who: Principal, ask_id: str, after: Position, *, heartbeat: float | None = None
@@ -90,9 +103,16 @@ class Ingress(Documents):
         return follow(self.asks, self.presence, who, ask_id, ANSWER, after, heartbeat)
 
     async def answer(self, who: Principal, ask_id: str) -> dict[str, Any] | None:
-        """The finished answer, or None while it is being made. Raises NotFound, Gone."""
+        """The finished answer, or None while it is being made. Raises NotFound, Gone.
+
+        Where a document it rests on was removed since, or may no longer be read, it is failed and quotes nothing;
+        where one has changed it is stale.
+        """
         ask, final = await self.asks.finished(who, ask_id, ANSWER)
-        return None if final is None else answers.compose(ask, final)
+        if final is None:
+            return None
+        standing = await self.asks.standing(who, ask, final)
+        return answers.compose(ask, standing.shown(final))
 
     async def cancel(self, who: Principal, ask_id: str) -> None:
         """End the asker's part in an answer; nothing happens to one that is finished. Raises NotFound, Gone."""
@@ -123,7 +143,3 @@ class Ingress(Documents):
         except (Temporary, Permanent) as error:
             log.warning("asking without the cache: %s", error.detail)
             return None
-
-    async def _finish(self, ask_id: str, known: Mapping[str, Any]) -> None:
-        final = answers.from_completed(known, self.asks.tailer.now_ms())
-        await self.asks.channel.finish(ask_id, answers.frames_of(final), final["status"], final, cache="hit")

@@ -49,6 +49,7 @@ class IngressSettings:
     presence: float = setting(
         "KNTS_PRESENCE", "seconds between telling the model's flights who still listens", 10.0, parse=seconds
     )
+    model: str = setting("OLLAMA_MODEL", "llm-answer's model; without it no answer is remembered here", "")
     patience: float = setting(
         "KNTS_SLOW_CLIENT", "seconds after which a client that takes no event is given up", 60.0, parse=seconds
     )
@@ -72,9 +73,9 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
             publisher=publisher,
             records=records,
             texts=Chunks(typesense),
-            asks=Asks(Channel(durable), flights, tailer),
+            asks=Asks(Channel(durable), flights, tailer, records),
             presence=presence,
-            remembered=Remembered(records, AnswerCache(cache)),
+            remembered=Remembered(records, AnswerCache(cache), settings.model),
             limits=Limits(settings.search, settings.answer, settings.unheard),
         )
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from functions.ingress.access import Principal
-from functions.ingress.following import Event
-from functions.ingress.handler import Ingress, Position
+from functions.ingress.asks import Event
+from functions.ingress.handler import Begun, Ingress, Position
 from knts import channel, telemetry
 
 CACHES = frozenset({"miss", "hit", "shared", "semantic"})
@@ -16,6 +16,14 @@ CACHES = frozenset({"miss", "hit", "shared", "semantic"})
 @dataclass(kw_only=True)
 class Measured(Ingress):
     """Ingress with metrics; a client that reads an answer's end again counts again."""
+
+    async def begin(self, who: Principal, request: dict[str, Any]) -> Begun:
+        """As Ingress does."""
+        begun = await super().begin(who, request)
+        if begun.events:
+            _, status, answer = begun.events[-1]
+            ended(status, answer)
+        return begun
 
     async def follow(
         self, who: Principal, ask_id: str, after: Position, *, heartbeat: float | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from functions.ingress.standing import Readable
 from knts.channel import Frame
 from knts.events import Event
 
@@ -22,15 +23,11 @@ class Channel(Protocol):
         self, correlation_id: str, frame_type: str, data: dict[str, Any], /, *, once: bool = True, **fields: str | float
     ) -> str: ...
 
-    async def finish(
-        self,
-        correlation_id: str,
-        frames: Sequence[tuple[str, dict[str, Any]]],
-        last: str,
-        final: dict[str, Any],
-        /,
-        **fields: str | float,
-    ) -> str: ...
+    async def answered(
+        self, correlation_id: str, frames: Sequence[tuple[str, dict[str, Any]]], /, **fields: str | int | float
+    ) -> list[str]: ...
+
+    async def frames(self, stream_key: str) -> Sequence[Frame]: ...
 
     async def ask(self, correlation_id: str) -> dict[str, str] | None: ...
 
@@ -108,7 +105,11 @@ class Records(Protocol):
         self, tenant: str, document_id: str, version: int, acl: Iterable[str] | None = None
     ) -> None: ...
 
+    async def refuse(self, tenant: str, document_id: str, version: int, reason: str) -> str: ...
+
     async def get(self, tenant: str, document_id: str) -> Record | None: ...
+
+    async def readable(self, tenant: str, groups: Collection[str], ids: Iterable[str]) -> Mapping[str, Readable]: ...
 
     async def listing(
         self, tenant: str, groups: Collection[str], after: str = "", limit: int = 100

@@ -13,6 +13,7 @@ from functions.llm_answer.currency import Currency, currency
 from functions.llm_answer.outcome import Asked, Work
 from functions.llm_answer.ports import Tools
 from knts import answers
+from knts.answer_keys import PROMPT_VERSION
 from knts.channel import CITATION, DELTA
 from knts.errors import KntsError, Permanent, Temporary
 from knts.events import Event
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 async def answer(event: Event, *, tools: Tools) -> Event | None:
     """Answer a question from its passages: abstain, serve the cached answer, or join the flight that writes it."""
-    asked = Asked.of(event)
+    asked = Asked.of(event, tools.models.default_model)
     ask = await tools.asks.ask(asked.id)
     if ask is None:
         log.info("nobody waits any more: the ask has expired")
@@ -48,7 +49,7 @@ async def prepared(asked: Asked, tools: Tools) -> Work:
     model = await tools.models.model(asked.request.get("model"))
     options = asked.request.get("options", {})
     made = prompt.compose(asked.question, asked.passages, options, model.context, tools.limits.budget)
-    return Work(asked, model.name, model.digest, made.options, prompt.VERSION, made.messages, made.shown)
+    return Work(asked, model.name, model.digest, made.options, PROMPT_VERSION, made.messages, made.shown)
 
 
 async def cached(work: Work, evidence: Currency, tools: Tools) -> dict[str, Any] | None:

@@ -23,12 +23,13 @@ class Asked:
     request: Mapping[str, Any]
     passages: list[dict[str, Any]]
     index_token: str
+    default_model: str
 
     @classmethod
-    def of(cls, event: Event) -> "Asked":
-        """What a passages.found event asks for."""
+    def of(cls, event: Event, default_model: str) -> "Asked":
+        """What a passages.found event asks for; `default_model` is meant where it names none."""
         data = event.payload
-        return cls(event, data["request"], data["passages"], data["index_token"])
+        return cls(event, data["request"], data["passages"], data["index_token"], default_model)
 
     @property
     def id(self) -> str:
@@ -49,7 +50,8 @@ class Asked:
         """The key by which ingress may find this answer, or None: follow-ups depend on what was said before."""
         if self.mode == "off" or not self.index_token or "conversation_id" in self.request:
             return None
-        return fast_key(self.index_token, self.event.tenant, self.request["groups"], self.request)
+        groups = self.request["groups"]
+        return fast_key(self.index_token, self.event.tenant, groups, self.request, self.default_model)
 
 
 @dataclass(frozen=True)

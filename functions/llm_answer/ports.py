@@ -12,7 +12,9 @@ from knts.settings import positive_int, setting
 
 
 class Models(Protocol):
-    """What is needed of `knts.clients.ollama.Ollama`."""
+    """What is needed of `knts.clients.ollama.Ollama`; `default_model` answers where a request names none."""
+
+    default_model: str
 
     async def model(self, name: str | None = None) -> Model: ...
     def chat(

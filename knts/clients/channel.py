@@ -15,6 +15,7 @@ from knts.clients.redis import Redis, Script, failures
 _open = Script("ask_open")
 _append = Script("ask_append")
 _finish = Script("ask_finish")
+_answered = Script("ask_answered")
 
 
 class Channel:
@@ -36,6 +37,23 @@ class Channel:
             [channel.FINAL_MS, channel.STREAM_MS, channel.QUEUED, orjson.dumps(first), *named],
         )
         return reply.decode() if reply else None
+
+    async def answered(
+        self, correlation_id: str, frames: Sequence[tuple[str, dict[str, Any]]], /, **fields: str | int | float
+    ) -> list[str]:
+        """Open an ask and end it at once: the frames' entry ids, none when this ask exists already.
+
+        The last of `frames` is one of `channel.LAST` with the final object. `fields` as for `open`.
+        """
+        telemetry.correlate(correlation_id)
+        parts = [part for frame_type, data in frames for part in (frame_type, orjson.dumps(data))]
+        named = [part for item in fields.items() for part in item]
+        reply = await _answered(
+            self.redis,
+            [channel.ask_key(correlation_id), channel.frames_key(correlation_id)],
+            [channel.FINAL_MS, channel.STREAM_MS, len(frames), *parts, *named],
+        )
+        return [entry_id.decode() for entry_id in reply or ()]
 
     async def append(
         self, correlation_id: str, frame_type: str, data: dict[str, Any], /, *, once: bool = True, **fields: str | float

@@ -105,9 +105,9 @@ class Script:
         self._digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest()
         self._sent: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    async def __call__(self, client: Redis, keys: list[str], args: list[Any]) -> Any:
-        """The script's reply. Raises Temporary when Redis is not available."""
-        with failures():
+    async def __call__(self, client: Redis, keys: list[str], args: list[Any], *, what: str = "Redis") -> Any:
+        """The script's reply. Raises Temporary when Redis, called `what`, is not available."""
+        with failures(what):
             if client in self._sent:
                 try:
                     return await client.evalsha(self._digest, len(keys), *keys, *args)

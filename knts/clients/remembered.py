@@ -9,16 +9,22 @@ from knts.clients.records import Records
 
 
 class Remembered:
-    """Finished answers by what was asked, in whose scope, under the tenant's present token."""
+    """Finished answers by what was asked, in whose scope, under the tenant's present token.
 
-    def __init__(self, records: Records, cache: AnswerCache) -> None:
+    `model` is the name of llm-answer's default model; where it is not known, nothing is found.
+    """
+
+    def __init__(self, records: Records, cache: AnswerCache, model: str) -> None:
         self._records = records
         self._cache = cache
+        self._model = model
 
     async def recall(self, tenant: str, groups: Collection[str], request: Mapping[str, Any]) -> dict[str, Any] | None:
         """The answer.completed data of an answer that still holds, or None. Raises Temporary.
 
         `request` is the data of answer.requested.
         """
+        if not self._model:
+            return None
         token = await self._records.token(tenant)
-        return await self._cache.fast(fast_key(token, tenant, groups, request))
+        return await self._cache.fast(fast_key(token, tenant, groups, request, self._model))

@@ -3,12 +3,13 @@
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import orjson
 
 from functions.ingress.access import digest
+from knts.clients.records import Records
 from tests.conftest import ServeFunction
 from tests.scripted_road import Script, ScriptedRoad, everything
 
@@ -81,11 +82,23 @@ class World:
             return response.status, orjson.loads(body) if body else {}
 
 
+async def index(
+    redis: Any, version: int, status: Literal["indexed", "removed"] = "indexed", *, tenant: str = "local", acl: Any = ()
+) -> None:
+    """A version of the document that the scripted road's answers rest on."""
+    records = Records(redis)
+    await records.claim(tenant, "d", version, f"{version}", acl)
+    fields = {"acl": acl} if status == "indexed" else {}
+    await records.raise_to(tenant, "d", version, f"{version}", status=status, **fields)
+
+
 @contextlib.asynccontextmanager
 async def world(
     serve: ServeFunction, redis: Any, redis_url: str, cache_url: str, script: Script = everything, **env: str
 ) -> AsyncIterator[World]:
     async with ScriptedRoad(redis, script).running() as road:
+        for tenant in ("local", "acme"):
+            await index(redis, 1, tenant=tenant)
         settings = dict(road.env(redis_url, cache_url, **env))
         url = await serve("ingress", settings)
         async with aiohttp.ClientSession(url) as http:

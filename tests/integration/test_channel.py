@@ -110,3 +110,35 @@ async def test_a_script_survives_a_server_that_has_forgotten_it(redis: Redis) ->
     await redis.script_flush()
     assert await frames.append("a", channel.DELTA, {}, once=False) == "written"
     assert await frame_types(frames, "a") == ["queued", "delta", "delta"]
+
+
+ANSWERED = [(channel.QUEUED, {"id": "a"}), (channel.DELTA, {"text": "yes"}), (channel.COMPLETED, {"answer": "yes"})]
+
+
+async def test_what_is_answered_already_opens_and_ends_at_once(redis: Redis) -> None:
+    frames = Channel(redis)
+    ids = await frames.answered("a", ANSWERED, **WHO, cache="hit")
+    stored = await frames.frames(channel.frames_key("a"))
+    assert [(frame.id, frame.type, frame.data) for frame in stored] == [
+        (entry_id, *frame) for entry_id, frame in zip(ids, ANSWERED, strict=True)
+    ]
+    ask = await frames.ask("a")
+    assert ask == {**WHO, "cache": "hit", "status": "ended", "ended_by": "completed", "final": '{"answer":"yes"}'}
+    assert await frames.append("a", channel.FAILED, {"reason": "late"}) == "ended"
+    lives = [await redis.pttl(key("a")) for key in (channel.ask_key, channel.frames_key)]
+    assert channel.STREAM_MS < lives[0] <= channel.FINAL_MS
+    assert 0 < lives[1] <= channel.STREAM_MS
+
+
+async def test_of_all_who_open_or_answer_an_ask_at_the_same_time_one_does(redis: Redis) -> None:
+    frames = Channel(redis)
+    for ask in map(str, range(20)):
+        answering = [frames.answered(ask, ANSWERED, **WHO) for _ in range(5)]
+        opening = [frames.open(ask, {"id": ask}, **WHO) for _ in range(5)]
+        failing = [frames.append(ask, channel.FAILED, {"reason": "late"}) for _ in range(3)]
+        mixed = [call for calls in zip(opening, answering, strict=True) for call in calls]
+        outcomes = await asyncio.gather(*mixed, *failing)
+        assert sum(map(bool, outcomes[:10])) == 1
+        expected = [frame_type for frame_type, _ in ANSWERED] if any(outcomes[1:10:2]) else ["queued"]
+        ended = ["failed"] if "written" in outcomes[10:] else []
+        assert await frame_types(frames, ask) == expected + ended

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knts.answer_keys import answer_key, evidence_of, fast_key, normalise_question
+from knts.answer_keys import PROMPT_VERSION, answer_key, evidence_of, fast_key, normalise_question
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
 EVIDENCE = st.lists(st.tuples(TEXT, st.integers(1, 2**53 - 1), st.integers(0, 9)), max_size=4)
@@ -88,17 +88,22 @@ REQUEST = {"question": "Where?", "groups": ["staff"], "cache": "use", "filters":
     ],
 )
 def test_what_a_request_asks_for_changes_its_fast_key(change: dict[str, Any]) -> None:
-    assert fast_key("t", "local", ["staff"], REQUEST | change) != fast_key("t", "local", ["staff"], REQUEST)
+    assert fast_key("t", "local", ["staff"], REQUEST | change, "m") != fast_key("t", "local", ["staff"], REQUEST, "m")
 
 
 def test_token_tenant_and_groups_change_it_but_spelling_and_cache_mode_do_not() -> None:
-    key = fast_key("t", "local", ["staff", "all"], REQUEST)
-    assert (
-        len({key, fast_key("u", "local", ["staff", "all"], REQUEST), fast_key("t", "x", ["staff", "all"], REQUEST)})
-        == 3
-    )
-    assert fast_key("t", "local", ["staff"], REQUEST) != key
-    assert fast_key("t", "local", ["all", "staff", "all"], REQUEST | {"question": "WHERE", "cache": "refresh"}) == key
+    key = fast_key("t", "local", ["staff", "all"], REQUEST, "m")
+    others = [("u", "local", ["staff", "all"]), ("t", "x", ["staff", "all"]), ("t", "local", ["staff"])]
+    assert len({key, *(fast_key(*other, REQUEST, "m") for other in others)}) == 4
+    spelt = REQUEST | {"question": "WHERE", "cache": "refresh"}
+    assert fast_key("t", "local", ["all", "staff", "all"], spelt, "m") == key
+
+
+def test_another_model_or_prompt_has_another_fast_key() -> None:
+    key = fast_key("t", "local", [], REQUEST, "m")
+    assert fast_key("t", "local", [], REQUEST, "n") != key
+    assert fast_key("t", "local", [], REQUEST, "m", PROMPT_VERSION + "x") != key
+    assert fast_key("t", "local", [], REQUEST | {"model": "m"}, "n") == key  # by its name or by default
 
 
 def test_evidence_is_named_in_the_order_of_the_passages() -> None:

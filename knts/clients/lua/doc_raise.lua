@@ -1,6 +1,7 @@
 -- A version's chunks are written (or it is a removal): it becomes the current one.
 -- Guards: the version never falls, and a writer whose claim was lost changes nothing.
---   KEYS[1] record: hash {version, status, hash, claim:<version>, refused, reason, …}
+--   KEYS[1] record: hash {version, status, hash, claim:<version>, refused, reason, removed, …};
+--   `removed` is the version of the last removal, and stays when a higher version is indexed
 --   ARGV[1] version, ARGV[2] content hash, then the fields and values of the record (status, chunks, title, …).
 -- Returns 'raised', 'again' (it was current already), 'first' (raised, and no other version was ever begun),
 -- 'superseded', 'conflict' (another content is current) or 'lost' (no claim: the record was lost meanwhile).
