@@ -1,18 +1,18 @@
 """Citations: which exact words of which passage carry which part of an answer. Pure; decided by code alone.
 
 A sentence of the answer is tied to the passages' own words: to the run of words that both have where it carries most
-of what the sentence says, else to the passage sentence that shares enough of it. What neither holds gets no citation.
+of what the sentence says, else to the passage sentence that shares enough of it. What neither holds gets no citation,
+nor does a name that merely occurs somewhere, where another place speaks of what the question asks.
 Markers such as [1] that the model wrote are hints between equals, never proof, and stay in the answer as written.
 """
 
 import hashlib
-import math
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from functions.llm_answer.sources import Sentence, Source, Weights, prepared, stems_of
 from functions.llm_answer.text import Word, sentences, stem, words
 
 ENOUGH = 0.5  # share of what a sentence says that a run of shared words must carry
@@ -21,34 +21,10 @@ REST = 0.8  # below this share the rest of a sentence may be carried by a second
 LONG_RUN = 3  # informative words, not all of the question, that make a run worth citing whatever its share
 SHORT_RUN = 3  # words; a run shorter than this is quoted with its whole sentence, since alone it tells nothing
 MAX_QUOTE = 320  # characters of a sentence that is quoted whole
-FROM_QUESTION = 0.15  # what a word of the question weighs: repeating it claims little
+BETWEEN = 24  # characters between two quotes of one sentence that are joined to one
 
 _MARKER = re.compile(r"\[\s*(\d{1,2}(?:\s*,\s*\d{1,2})*)\s*\]")
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence of a passage: the words `first` to `last` (exclusive) of it, and their stems."""
-
-    start: int
-    end: int
-    first: int
-    last: int
-    stems: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A passage prepared for matching."""
-
-    passage: Mapping[str, Any]
-    words: list[Word]
-    sentences: list[Sentence]
-    places: dict[str, list[int]]  # folded word -> indexes in `words`
-
-    def sentence_at(self, word: int) -> Sentence:
-        """The sentence in which a word stands."""
-        return next(each for each in self.sentences if each.first <= word < each.last)
+_LIST_MARK = re.compile(r"\s*(?:\d{1,3}[.)]|[-*•–])(?=\s|\Z)")
 
 
 @dataclass(frozen=True)
@@ -74,6 +50,17 @@ class Claim:
     hints: frozenset[int]
 
 
+@dataclass(frozen=True)
+class Span:
+    """What a citation says: `start` to `end` of the passage with that number carry a part of the answer."""
+
+    number: int
+    start: int
+    end: int
+    answer_start: int
+    answer_end: int
+
+
 def cite(answer: str, passages: Sequence[Mapping[str, Any]], question: str) -> list[dict[str, Any]]:
     """The citations of an answer, in its order.
 
@@ -81,11 +68,11 @@ def cite(answer: str, passages: Sequence[Mapping[str, Any]], question: str) -> l
     from `start`). Of each citation, `start` and `end` count code points in the document's text, where `quote` stands
     exactly; `answer_start` and `answer_end` in the answer; `sha256` is the hex digest of the quote's UTF-8.
     """
-    sources = [_prepared(passage) for passage in passages]
-    weigh = _Weights(sources, question)
-    found = [citation for claim in _claims(answer) for citation in _carried(claim, sources, weigh)]
-    unique = {tuple(sorted(citation.items(), key=str)): citation for citation in found}
-    return sorted(unique.values(), key=lambda citation: (citation["answer_start"], citation["start"]))
+    sources = [prepared(number, passage) for number, passage in enumerate(passages)]
+    weigh = Weights(sources, question)
+    found = [span for claim in _claims(answer) for span in _joined(_carried(claim, sources, weigh))]
+    unique = dict.fromkeys(sorted(found, key=lambda span: (span.answer_start, span.start, span.number)))
+    return [_citation(sources[span.number].passage, span) for span in unique]
 
 
 def holds(citation: Mapping[str, Any], document_text: str) -> bool:
@@ -95,47 +82,12 @@ def holds(citation: Mapping[str, Any], document_text: str) -> bool:
     return there and bool(citation["sha256"] == _digest(quote))
 
 
-class _Weights:
-    """What a word says: more the fewer sentences of the passages have it, little when the question had it already."""
-
-    def __init__(self, sources: Sequence[Source], question: str) -> None:
-        every = [sentence.stems for source in sources for sentence in source.sentences]
-        self.total = len(every)
-        self.found = Counter(each for stems in every for each in stems)
-        self.asked = frozenset(stem(word.folded) for word in words(question) if word.informative)
-
-    def new(self, word: Word) -> bool:
-        """Whether the word is informative and not the question's."""
-        return word.informative and stem(word.folded) not in self.asked
-
-    def __call__(self, word: Word) -> float:
-        if not word.informative:
-            return 0.0
-        known = stem(word.folded)
-        weight = math.log(1 + (self.total + 1) / (self.found[known] + 1))
-        return weight * (FROM_QUESTION if known in self.asked else 1.0)
-
-
-def _prepared(passage: Mapping[str, Any]) -> Source:
-    every = words(passage["text"])
-    places: dict[str, list[int]] = {}
-    for index, word in enumerate(every):
-        places.setdefault(word.folded, []).append(index)
-    split, first = [], 0
-    for start, end in sentences(passage["text"]):
-        last = first
-        while last < len(every) and every[last].start < end:
-            last += 1
-        if last > first:
-            split.append(Sentence(start, end, first, last, _stems(every[first:last])))
-        first = last
-    return Source(passage, every, split, places)
-
-
 def _claims(answer: str) -> Iterator[Claim]:
     for start, end in sentences(answer):
         markers = list(_MARKER.finditer(answer, start, end))
         hints = frozenset(int(number) - 1 for marker in markers for number in marker.group(1).split(","))
+        if (mark := _LIST_MARK.match(answer, start, end)) and answer[mark.end() :].strip():
+            start = mark.end() + len(answer[mark.end() : end]) - len(answer[mark.end() : end].lstrip())
         inside = [
             Word(word.folded, word.start + start, word.end + start)
             for word in words(answer[start:end])
@@ -145,12 +97,12 @@ def _claims(answer: str) -> Iterator[Claim]:
             yield Claim(start, end, inside, hints)
 
 
-def _carried(claim: Claim, sources: Sequence[Source], weigh: _Weights) -> list[dict[str, Any]]:
-    """The citations of one sentence of the answer; none when nothing carries it."""
+def _carried(claim: Claim, sources: Sequence[Source], weigh: Weights) -> list[Span]:
+    """What carries one sentence of the answer; nothing at all, sometimes."""
     weights = [weigh(word) for word in claim.words]
     total = sum(weights)
     runs = sorted(_runs(claim, sources, weights, weigh), key=lambda run: (run.weight, run.favour), reverse=True)
-    best = next((run for run in runs if _carries(run, claim, total)), None)
+    best = next((run for run in runs if _carries(run, claim, total, weigh)), None)
     if best is None:
         return _spread(claim, sources, weigh)
     chosen = [best]
@@ -159,7 +111,7 @@ def _carried(claim: Claim, sources: Sequence[Source], weigh: _Weights) -> list[d
     return [_of_run(run, claim) for run in chosen]
 
 
-def _runs(claim: Claim, sources: Sequence[Source], weights: Sequence[float], weigh: _Weights) -> Iterator[Run]:
+def _runs(claim: Claim, sources: Sequence[Source], weights: Sequence[float], weigh: Weights) -> Iterator[Run]:
     """The longest runs of words that the sentence shares with each source; those that say nothing are left out."""
     said = [word.folded for word in claim.words]
     for number, source in enumerate(sources):
@@ -175,26 +127,30 @@ def _runs(claim: Claim, sources: Sequence[Source], weights: Sequence[float], wei
                 ):
                     length += 1
                 if weight := sum(weights[at : at + length]):
-                    favour = _shared(claim, source.sentence_at(place), weigh) + (number in claim.hints)
+                    there = source.sentence_at(place)
+                    favour = _shared(claim, there, weigh) + weigh.speaks[number, there.first] + (number in claim.hints)
                     new = any(weigh.new(word) for word in claim.words[at : at + length])
                     yield Run(source, at, place, length, round(weight, 6), new, favour)
 
 
-def _carries(run: Run, claim: Claim, total: float) -> bool:
+def _carries(run: Run, claim: Claim, total: float, weigh: Weights) -> bool:
     if run.weight < ENOUGH * total and not (_informative(run, claim) >= LONG_RUN and run.new):
         return False
     first, last = run.source.sentence_at(run.place), run.source.sentence_at(run.place + run.length - 1)
+    if run.length < SHORT_RUN and weigh.coincident(run.source, first):
+        return False
     around = {word.folded for word in run.source.words[first.first : last.last]}
     return _numbers(claim) <= around
 
 
-def _spread(claim: Claim, sources: Sequence[Source], weigh: _Weights) -> list[dict[str, Any]]:
+def _spread(claim: Claim, sources: Sequence[Source], weigh: Weights) -> list[Span]:
     """The passage sentence that shares most of what the sentence says, where that is enough."""
     candidates = [
         (_shared(claim, sentence, weigh) + 0.05 * (number in claim.hints), -number, -sentence.first)
         for number, source in enumerate(sources)
         for sentence in source.sentences
-        if _numbers(claim) <= {word.folded for word in source.words[sentence.first : sentence.last]}
+        if _numbers(claim) <= {word.folded for word in source.of(sentence)}
+        and not (_newly(claim, sentence, weigh) < SHORT_RUN and weigh.coincident(source, sentence))
     ]
     share, number, first = max(candidates, default=(0.0, 0, 0))
     if share < ENOUGH_SPREAD:
@@ -203,43 +159,63 @@ def _spread(claim: Claim, sources: Sequence[Source], weigh: _Weights) -> list[di
     return [_of_sentence(source, source.sentence_at(-first), claim, claim.start, claim.end)]
 
 
-def _shared(claim: Claim, sentence: Sentence, weigh: _Weights) -> float:
+def _newly(claim: Claim, sentence: Sentence, weigh: Weights) -> int:
+    """How many words, not the question's, the claim and a sentence share."""
+    return len({stem(word.folded) for word in claim.words if weigh.new(word)} & sentence.stems)
+
+
+def _shared(claim: Claim, sentence: Sentence, weigh: Weights) -> float:
     """The share, 0 to 1, of what the claim says that the sentence has too."""
     once = {stem(word.folded): weigh(word) for word in claim.words if word.informative}
     return sum(weight for known, weight in once.items() if known in sentence.stems) / (sum(once.values()) or 1.0)
 
 
-def _of_run(run: Run, claim: Claim) -> dict[str, Any]:
+def _of_run(run: Run, claim: Claim) -> Span:
     first, last = claim.words[run.at], claim.words[run.at + run.length - 1]
     if run.length < SHORT_RUN:
         return _of_sentence(run.source, run.source.sentence_at(run.place), claim, first.start, last.end)
-    there = run.source.words
-    return _citation(run.source, there[run.place].start, there[run.place + run.length - 1].end, first.start, last.end)
+    there = run.source.words[run.place : run.place + run.length]
+    return Span(run.source.number, there[0].start, there[-1].end, first.start, last.end)
 
 
-def _of_sentence(source: Source, sentence: Sentence, claim: Claim, start: int, end: int) -> dict[str, Any]:
-    """A citation of a passage's sentence; of a very long one, from the first to the last word that the claim shares."""
+def _of_sentence(source: Source, sentence: Sentence, claim: Claim, start: int, end: int) -> Span:
+    """A passage's sentence; of a very long one, from the first to the last word that the claim shares."""
     if sentence.end - sentence.start <= MAX_QUOTE:
-        return _citation(source, sentence.start, sentence.end, start, end)
-    said = _stems(claim.words)
-    shared = [word for word in source.words[sentence.first : sentence.last] if stem(word.folded) in said]
-    return _citation(source, shared[0].start, shared[-1].end, start, end)
+        return Span(source.number, sentence.start, sentence.end, start, end)
+    said = stems_of(claim.words)
+    shared = [word for word in source.of(sentence) if stem(word.folded) in said]
+    return Span(source.number, shared[0].start, shared[-1].end, start, end)
 
 
-def _citation(source: Source, start: int, end: int, answer_start: int, answer_end: int) -> dict[str, Any]:
-    passage = source.passage
-    quote = passage["text"][start:end]
+def _joined(spans: Sequence[Span]) -> list[Span]:
+    """What carries one sentence, with quotes that overlap or stand side by side made one."""
+    joined: list[Span] = []
+    for span in sorted(spans, key=lambda span: (span.number, span.start)):
+        if joined and _beside(joined[-1], span):
+            last = joined.pop()
+            start, end = min(last.answer_start, span.answer_start), max(last.answer_end, span.answer_end)
+            span = Span(span.number, last.start, max(last.end, span.end), start, end)
+        joined.append(span)
+    return joined
+
+
+def _beside(one: Span, other: Span) -> bool:
+    return one.number == other.number and other.start - one.end <= BETWEEN
+
+
+def _citation(passage: Mapping[str, Any], span: Span) -> dict[str, Any]:
+    quote = passage["text"][span.start : span.end]
     return {
         "document_id": passage["document_id"],
         "version": passage["version"],
         "title": passage.get("title", ""),
         "url": passage.get("url"),
-        "start": passage["start"] + start,
-        "end": passage["start"] + end,
+        "start": passage["start"] + span.start,
+        "end": passage["start"] + span.end,
         "quote": quote,
         "sha256": _digest(quote),
-        "answer_start": answer_start,
-        "answer_end": answer_end,
+        "answer_start": span.answer_start,
+        "answer_end": span.answer_end,
     }
 
 
@@ -253,10 +229,6 @@ def _informative(run: Run, claim: Claim) -> int:
 
 def _numbers(claim: Claim) -> set[str]:
     return {word.folded for word in claim.words if any(letter.isdigit() for letter in word.folded)}
-
-
-def _stems(some: Sequence[Word]) -> frozenset[str]:
-    return frozenset(stem(word.folded) for word in some if word.informative)
 
 
 def _digest(quote: str) -> str:

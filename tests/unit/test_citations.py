@@ -97,6 +97,45 @@ class TestWhatIsCited:
         assert words
 
 
+PERSONS = """Dramatis Personae
+CLAUDIUS, king of Denmark.
+HAMLET, son to the late, and nephew to the present king.
+POLONIUS, lord chamberlain.
+GERTRUDE, queen of Denmark, and mother to Hamlet."""
+DENMARK = [passage("persons", PERSONS), passage("scene", "KING CLAUDIUS\nNow, Hamlet, where's Polonius?")]
+KING = "Who is the king of Denmark in Hamlet?"
+
+
+class TestWhatIsTooWeak:
+    @pytest.mark.parametrize(
+        ("answer", "quotes"),
+        [
+            ("The king of Denmark in Hamlet is Polonius.", []),
+            ("The king of Denmark in Hamlet is Claudius.", ["Dramatis Personae\nCLAUDIUS, king of Denmark."]),
+            ("Claudius.", ["Dramatis Personae\nCLAUDIUS, king of Denmark."]),
+        ],
+    )
+    def test_a_name_that_stands_elsewhere_than_what_the_question_asks(self, answer: str, quotes: list[str]) -> None:
+        assert [quote for _, quote in told(answer, KING, DENMARK)] == quotes
+
+    @pytest.mark.parametrize("answer", ["1.", "1. 2. 3.", "- ", "1. Falstaff\n2. Sack"])
+    def test_the_marks_of_a_list(self, answer: str) -> None:
+        numbered = [passage("list", "1. Open the file. 2. Close it. 3. Rest.")]
+        assert [quote for _, quote in told(answer, "How?", numbered) if quote.strip("123. ") == ""] == []
+
+    def test_the_marks_of_a_list_are_no_part_of_what_is_cited(self) -> None:
+        [(said, quote)] = told("1. Open the file.", "How?", [passage("list", "Steps: open the file. Close it.")])
+        assert (said, quote) == ("Open the file", "open the file")
+
+
+def test_quotes_of_one_sentence_that_stand_side_by_side_are_one() -> None:
+    text = "Ministers give a statement on new laws early in the year, and ordinary members question its author."
+    answer = "Ministers give a statement on new laws, and ordinary members question its author."
+    [(said, quote)] = told(answer, "Who?", [passage("d", text)])
+    assert said == answer[:-1]
+    assert quote == text[:-1]
+
+
 ODD = "Élan élan ﬁn fin ß SS 北京 don’t don't Hamlet hamlet 1602 𝒜 e\u0301 naïve it is . ! ? \n [1] “a”"
 WORDS = st.sampled_from(ODD.split(" "))
 PROSE = st.lists(WORDS, max_size=40).map(" ".join)
