@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from functions.dead_letter.documents import DOCUMENTS, document_of
 from functions.dead_letter.reasons import problem_of, reason_of
 from knts import answers, channel
 from knts.events import ANSWER_REQUESTED, PASSAGES_FOUND, SEARCH_REQUESTED, Event
@@ -34,18 +35,37 @@ class Flights(Protocol):
     async def abandon(self, flight: str, ask_id: str, final: dict[str, Any]) -> str: ...
 
 
+class Records(Protocol):
+    """What is known of documents."""
+
+    async def refuse(self, tenant: str, document_id: str, version: int, reason: str, /, *, given_up: bool) -> Any: ...
+
+
 Genuine = Callable[[Event], bool]
+TenantOf = Callable[[Event], str | None]
 
 
-async def bury(event: Event, *, letters: Letters, asks: Channel, flights: Flights, genuine: Genuine) -> None:
+async def bury(
+    event: Event,
+    *,
+    letters: Letters,
+    asks: Channel,
+    flights: Flights,
+    records: Records,
+    genuine: Genuine,
+    tenant_of: TenantOf,
+) -> None:
     """Keep a dead event and tell whoever waits for it. Raises Temporary only: the Broker must try again, not give up.
 
-    `genuine` says whether we sent the event ourselves: somebody else's can't end an answer.
+    `genuine` says whether we sent the event ourselves: somebody else's can't end an answer. `tenant_of` names the
+    tenant whose documents it may change, or None.
     """
     letter_id, new = await letters.store(event)
     log.warning("a dead letter" if new else "a dead letter again", extra=_told(event, letter_id))
     if event.type in AWAITED and event.correlation_id and genuine(event):
         await _end(event, asks, flights)
+    if event.type in DOCUMENTS and (tenant := tenant_of(event)) and (named := document_of(event)):
+        await records.refuse(tenant, *named, reason_of(problem_of(event)), given_up=True)
 
 
 async def _end(event: Event, asks: Channel, flights: Flights) -> None:

@@ -14,10 +14,11 @@ from knts import events
 from knts.clients.channel import Channel
 from knts.clients.dead_letters import DeadLetters
 from knts.clients.flights import Flights
+from knts.clients.records import Records
 from knts.clients.redis import connected, ping
-from knts.errors import KntsError
+from knts.errors import KntsError, Permanent
 from knts.events import Event
-from knts.runtime import EventFunction, RuntimeSettings, Wiring
+from knts.runtime import EventFunction, RuntimeSettings, Wiring, in_producer_tenant
 from knts.settings import DurableRedis, positive_int, read, setting
 
 
@@ -39,7 +40,9 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
             letters=DeadLetters(redis, most=settings.most, most_bytes=settings.most_mib * 1024 * 1024),
             asks=Channel(redis),
             flights=Flights(redis),
+            records=Records(redis),
             genuine=partial(signed_by_us, runtime.signing_keys),
+            tenant_of=partial(tenant_of, runtime),
         )
         yield Wiring({}, partial(ping, redis), anything=bury)
 
@@ -51,6 +54,16 @@ def signed_by_us(keys: Sequence[str], event: Event) -> bool:
     except KntsError:
         return False
     return "signature" in event.attributes
+
+
+def tenant_of(runtime: RuntimeSettings, event: Event) -> str | None:
+    """The tenant whose documents the event may change: a signed one's own, or one that producers may name."""
+    if "signature" in event.attributes:
+        return event.tenant if signed_by_us(runtime.signing_keys, event) else None
+    try:
+        return in_producer_tenant(event, runtime.producer_tenants).tenant
+    except Permanent:
+        return None
 
 
 function = EventFunction("dead-letter", wire)

@@ -1,6 +1,7 @@
 """Documents over HTTP: every change is an event with a version, every look is at the record of the last one indexed."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,10 @@ from functions.ingress.access import Principal
 from functions.ingress.ports import Publisher, Record, Records, Texts
 from functions.ingress.requests import checked, checked_document, refuse
 from knts import events
-from knts.errors import KntsError, NotFound, TooLarge
+from knts.errors import KntsError, NotFound, Temporary, TooLarge
 from knts.events import Event
+
+log = logging.getLogger(__name__)
 
 SOURCE = "/knts/ingress"
 MAX_ID = 512
@@ -88,8 +91,19 @@ class Documents:
 
     async def _announce(self, who: Principal, event_type: str, data: dict[str, Any]) -> dict[str, Any]:
         event = document_event(who, event_type, data)
-        await self.publisher.publish(event)
+        try:
+            await self.publisher.publish(event)
+        except KntsError as error:
+            await self._not_published(who, data, error)
+            raise
         return {"id": data["id"], "version": data["version"], "event_id": event.id}
+
+    async def _not_published(self, who: Principal, data: Mapping[str, Any], error: KntsError) -> None:
+        """The version will not come, so it is not pending for ever; if it does come, index-document takes it back."""
+        try:
+            await self.records.refuse(who.tenant, data["id"], data["version"], f"not published: {error.detail}")
+        except Temporary as away:
+            log.warning("a version stays pending: %s", away.detail, extra={"document_id": data["id"]})
 
 
 class Loading:

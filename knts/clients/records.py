@@ -122,9 +122,21 @@ class Records:
         outcome: Raised = (await _raise(self.redis, _keys(tenant, document_id), args)).decode()
         return outcome
 
-    async def refuse(self, tenant: str, document_id: str, version: int, reason: str, content_hash: str = "") -> Refused:
-        """Note why a version will not be indexed, and free its claim: 'refused', or 'superseded' by what stands."""
-        args = [document_id, version, content_hash, reason[:1000], now()]
+    async def refuse(
+        self,
+        tenant: str,
+        document_id: str,
+        version: int,
+        reason: str,
+        content_hash: str = "",
+        *,
+        given_up: bool = False,
+    ) -> Refused:
+        """Note why a version will not be indexed, and free its claim: 'refused', or 'superseded' by what stands.
+
+        Who claims it with another content goes on; with `given_up` nobody does, until the claimed content comes again.
+        """
+        args = [document_id, version, content_hash, reason[:1000], now(), int(given_up)]
         outcome: Refused = (await _refuse(self.redis, _keys(tenant, document_id), args)).decode()
         return outcome
 
@@ -246,8 +258,8 @@ def parse(document_id: str, fields: Mapping[bytes, bytes]) -> Record:
 def _status(text: Mapping[str, str], stored: int, version: int) -> Any:
     if version == stored:
         return text.get("status", "pending")
-    refused = int(text.get("refused", 0)) == version and f"claim:{version}" not in text
-    return "rejected" if refused else "pending"
+    going_on = f"claim:{version}" in text and int(text.get("given_up", 0)) != version
+    return "rejected" if int(text.get("refused", 0)) == version and not going_on else "pending"
 
 
 def document_key(tenant: str, document_id: str) -> str:

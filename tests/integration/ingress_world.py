@@ -1,7 +1,7 @@
 """What the tests of ingress share: the function under uvicorn, on a scripted road, and a client of it."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -94,10 +94,18 @@ async def index(
 
 @contextlib.asynccontextmanager
 async def world(
-    serve: ServeFunction, redis: Any, redis_url: str, cache_url: str, script: Script = everything, **env: str
+    serve: ServeFunction,
+    redis: Any,
+    redis_url: str,
+    cache_url: str,
+    script: Script = everything,
+    *,
+    tenants: Collection[str] = ("local", "acme"),
+    **env: str,
 ) -> AsyncIterator[World]:
+    """Ingress on a scripted road; in `tenants` the document that its answers rest on is indexed."""
     async with ScriptedRoad(redis, script).running() as road:
-        for tenant in ("local", "acme"):
+        for tenant in tenants:
             await index(redis, 1, tenant=tenant)
         settings = dict(road.env(redis_url, cache_url, **env))
         url = await serve("ingress", settings)

@@ -34,7 +34,7 @@ NDJSON = {"content-type": "application/x-ndjson"}
 async def here(
     serve_function: ServeFunction, redis: Redis, redis_url: str, redis_cache_url: str
 ) -> AsyncIterator[World]:
-    async with world(serve_function, redis, redis_url, redis_cache_url, nothing) as started:
+    async with world(serve_function, redis, redis_url, redis_cache_url, nothing, tenants=()) as started:
         yield started
 
 
@@ -53,6 +53,23 @@ async def test_a_document_becomes_an_event(here: World) -> None:
     events.check_signature(event, [SIGNING_KEY])
     assert "signature" in event.attributes
     schemas.check_data(event)
+
+
+@pytest.mark.parametrize("broker", [503, 400])
+async def test_a_version_that_could_not_be_published_does_not_stay_pending(
+    serve_function: ServeFunction, redis: Redis, redis_url: str, redis_cache_url: str, broker: int
+) -> None:
+    async with world(serve_function, redis, redis_url, redis_cache_url, nothing, KNTS_PUBLISH_DEADLINE="0.2") as here:
+        here.road.status = broker
+        for method, body in [("PUT", LEAVE), ("PUT", {**LEAVE, "version": 7}), ("DELETE", None)]:
+            assert (await here.status(method, path("a"), json=body))[0] >= 400
+            status, shown = await here.status("GET", path("a"))
+            assert (status, shown["status"]) == (200, "rejected")
+            assert shown["reason"].startswith("not published: ")
+        assert shown["version"] == 8
+        here.road.status = 202
+        assert (await here.status("PUT", path("a"), json=LEAVE))[1]["version"] == 9
+        assert (await here.status("GET", path("a")))[1]["status"] == "pending"
 
 
 async def test_versions_are_assigned_unless_given(here: World) -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from knts.clients.records import CONFLICT, MAX_VERSION, Records
+from knts.clients.records import CONFLICT, MAX_VERSION, Readable, Records
 from knts.clients.redis import Redis, connected
 from knts.errors import Permanent, Temporary
 
@@ -194,3 +194,37 @@ async def test_redis_gone_is_temporary() -> None:
         ):
             with pytest.raises(Temporary, match="Redis"):
                 await call
+
+
+async def test_a_version_whose_writer_gave_up_is_rejected_until_its_content_comes_again(records: Records) -> None:
+    await records.claim("t", "d", 1, "a")
+    await records.refuse("t", "d", 1, "another content")
+    assert [(one.status, one.version) for one in [await records.get("t", "d")] if one] == [("pending", 1)]
+    await records.refuse("t", "d", 1, "Typesense stayed away", given_up=True)
+    refused = await records.get("t", "d")
+    assert refused is not None
+    assert (refused.status, refused.reason) == ("rejected", "Typesense stayed away")
+    assert await index(records, "d", 1, "b") == "conflict"
+    assert await records.claim("t", "d", 1, "a") == "claimed"
+    again = await records.get("t", "d")
+    assert again is not None
+    assert (again.status, again.reason) == ("pending", "")
+    assert await index(records, "d", 1, "a") == "first"
+    await records.refuse("t", "d", 1, "late news", given_up=True)
+    indexed = await records.get("t", "d")
+    assert indexed is not None
+    assert indexed.status == "indexed"
+
+
+async def test_what_may_be_read_now_and_when_it_was_last_removed(records: Records) -> None:
+    for document_id, acl in [("open", ()), ("staff", ("staff",)), ("back", ()), ("gone", ())]:
+        await index(records, document_id, 1, acl=acl)
+    for document_id in ("back", "gone"):
+        await records.claim("t", document_id, 2, "none")
+        await records.raise_to("t", document_id, 2, "none", status="removed")
+    await index(records, "back", 4)
+    await records.assign("t", "open")
+    ids = ["open", "staff", "back", "gone", "unknown", "open"]
+    assert await records.readable("t", ["x"], ids) == {"open": Readable(1, 0), "back": Readable(4, 2)}
+    assert await records.readable("t", ["x", "staff"], ["staff"]) == {"staff": Readable(1, 0)}
+    assert await records.readable("t", [], []) == await records.readable("u", [], ["open"]) == {}

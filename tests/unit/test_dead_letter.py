@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.dead_letter import handler
-from functions.dead_letter.main import signed_by_us
+from functions.dead_letter.main import signed_by_us, tenant_of
 from functions.dead_letter.reasons import problem_of
 from knts import errors, events
 from knts.errors import Permanent, Temporary
 from knts.events import Event
+from knts.runtime import RuntimeSettings
 
 ASK = "a" * 32
 OURS = errors.problem_bytes(Permanent("filters.x: no such field", errors=[{"field": "filters.x", "rule": "none"}]))
@@ -70,9 +71,35 @@ class FakeFlights:
         return self.outcome
 
 
-async def bury(event: Event, channel: FakeChannel, outcome: str = "ended", genuine: bool = True) -> FakeFlights:
+class FakeRecords:
+    """Which versions were refused, and why."""
+
+    def __init__(self) -> None:
+        self.refused: list[tuple[str, str, int, str]] = []
+
+    async def refuse(self, tenant: str, document_id: str, version: int, reason: str, /, *, given_up: bool) -> None:
+        assert given_up
+        self.refused.append((tenant, document_id, version, reason))
+
+
+async def bury(
+    event: Event,
+    channel: FakeChannel,
+    outcome: str = "ended",
+    genuine: bool = True,
+    records: FakeRecords | None = None,
+    tenant: str | None = "local",
+) -> FakeFlights:
     letters, flights = FakeLetters(), FakeFlights(outcome)
-    await handler.bury(event, letters=letters, asks=channel, flights=flights, genuine=lambda _: genuine)
+    await handler.bury(
+        event,
+        letters=letters,
+        asks=channel,
+        flights=flights,
+        records=records or FakeRecords(),
+        genuine=lambda _: genuine,
+        tenant_of=lambda _: tenant,
+    )
     assert letters.kept == [event]
     return flights
 
@@ -116,9 +143,67 @@ async def test_without_room_the_broker_must_come_again() -> None:
     channel = FakeChannel()
     with pytest.raises(Temporary):
         await handler.bury(
-            dead(), letters=FullLetters(), asks=channel, flights=FakeFlights("gone"), genuine=lambda _: True
+            dead(),
+            letters=FullLetters(),
+            asks=channel,
+            flights=FakeFlights("gone"),
+            records=FakeRecords(),
+            genuine=lambda _: True,
+            tenant_of=lambda _: None,
         )
     assert channel.appended == []
+
+
+def dead_document(data: bytes = b'{"id": "d", "version": 3}') -> Event:
+    return Event(dead(events.DOCUMENT_UPSERTED).attributes, data)
+
+
+@pytest.mark.parametrize("event_type", [events.DOCUMENT_UPSERTED, events.DOCUMENT_DELETED])
+async def test_a_dead_document_event_rejects_its_version(event_type: str) -> None:
+    records = FakeRecords()
+    event = Event({**dead_document().attributes, "type": event_type}, b'{"id": "d", "version": 3}')
+    await bury(event, FakeChannel(), records=records)
+    assert records.refused == [("local", "d", 3, "filters.x: no such field")]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"id": "d"}',
+        b'{"id": 5, "version": 1}',
+        b'{"id": "", "version": 1}',
+        b'{"id": "d", "version": 0}',
+        b'{"id": "d", "version": true}',
+        b'{"id": "d", "version": 1.5}',
+        b'{"id": "d", "version": 9007199254740992}',
+        b'{"id": "' + b"x" * 513 + b'", "version": 1}',
+    ],
+)
+async def test_what_names_no_version_of_a_document_rejects_none(data: bytes) -> None:
+    records = FakeRecords()
+    await bury(dead_document(data), FakeChannel(), records=records)
+    assert records.refused == []
+
+
+async def test_events_of_others_reject_nothing() -> None:
+    records = FakeRecords()
+    await bury(dead_document(), FakeChannel(), records=records, tenant=None)
+    await bury(dead(events.DOCUMENT_INDEXED, data=b""), FakeChannel(), records=records)
+    assert records.refused == []
+
+
+def test_whose_documents_a_dead_event_may_change() -> None:
+    runtime = RuntimeSettings(signing_keys=("key",), producer_tenants=("local", "acme"))
+    unsigned = events.new_event(events.DOCUMENT_UPSERTED, "/x", {"id": "d", "version": 1})
+    assert tenant_of(runtime, unsigned) == "local"
+    assert tenant_of(runtime, Event({**unsigned.attributes, "tenant": "acme"}, unsigned.data)) == "acme"
+    foreign = Event({**unsigned.attributes, "tenant": "other"}, unsigned.data)
+    assert tenant_of(runtime, foreign) is None
+    assert tenant_of(runtime, events.signed(foreign, ["key"])) == "other"
+    assert tenant_of(runtime, events.signed(foreign, ["another key"])) is None
 
 
 @pytest.mark.parametrize(

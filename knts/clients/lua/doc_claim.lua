@@ -14,8 +14,9 @@ if taken and taken ~= ARGV[3] then
   end
   return 'conflict'
 end
-if not taken and redis.call('HGET', KEYS[1], 'refused') == ARGV[2] then
-  redis.call('HDEL', KEYS[1], 'refused', 'reason')  -- it comes again with a content that may do better
+local given_up = redis.call('HGET', KEYS[1], 'given_up') == ARGV[2]
+if (given_up or not taken) and redis.call('HGET', KEYS[1], 'refused') == ARGV[2] then
+  redis.call('HDEL', KEYS[1], 'refused', 'reason', 'given_up')  -- it comes again, and may do better
 end
 if version > stored then redis.call('HSET', KEYS[1], 'claim:' .. ARGV[2], ARGV[3]) end
 local assigned = tonumber(redis.call('HGET', KEYS[1], 'assigned') or 0)
