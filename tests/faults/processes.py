@@ -46,7 +46,9 @@ class Processes:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
         except (FileNotFoundError, ProcessLookupError):
             return False
-        if name in ("redis", "redis-cache", "typesense"):
+        if name.startswith("redis"):  # Valkey writes its address over its arguments
+            return "valkey-server" in command[0] and command[0].split()[-1] == f"127.0.0.1:{self.run['ports'][name]}"
+        if name == "typesense":
             return f"{self.road.home}/data/{name}" in command
         if name in ("model", "broker"):
             return {"model": "knts.local.model", "broker": "knts.devbroker"}[name] in command
@@ -80,6 +82,7 @@ class Processes:
             for name in EVERYTHING:
                 while not await self.up(name, "/readyz"):  # noqa: ASYNC110 - they are other processes
                     await asyncio.sleep(0.2)
+        assert (lost := [name for name in EVERYTHING if self.pid(name) is None]) == [], f"where are {lost}?"
         self.note("all is up")
 
     async def pause(self, name: str, seconds: float) -> None:

@@ -34,7 +34,8 @@ async def until_it_streams(w: World) -> None:
 async def test_without_the_cache_everything_goes_on(world: Worlds) -> None:
     async with world() as w:
         async with w.processes.held_down("redis-cache"):
-            await some_of_everything(w, AWAY)
+            asking = await some_of_everything(w, AWAY)
+        await asyncio.gather(*asking)
         assert {what for what in w.load.answered if what.startswith(("search", "put"))} == {"search: 200", "put: 202"}
         assert {heard.outcome for heard in w.load.heard} == {"completed"}
         await w.quiet()
@@ -51,7 +52,8 @@ async def test_without_the_model_searches_and_known_answers_go_on(world: Worlds)
         async with w.processes.held_down("model"):
             again = await w.load.listen(w.load.question(w.load.places[5]))
             assert (again.outcome, again.frames[-1].data["cache"]) == ("completed", "hit")
-            await some_of_everything(w, AWAY)
+            asking = await some_of_everything(w, AWAY)
+        await asyncio.gather(*asking)
         assert {what for what in w.load.answered if what.startswith(("search", "put"))} == {"search: 200", "put: 202"}
         await w.quiet()
         assert (await w.load.listen(w.load.question(w.load.places[1], "off"))).outcome == "completed"
@@ -62,7 +64,8 @@ async def test_without_the_model_searches_and_known_answers_go_on(world: Worlds)
 async def test_without_typesense_searches_say_so_and_documents_wait(world: Worlds) -> None:
     async with world() as w:
         async with w.processes.held_down("typesense"):
-            await some_of_everything(w, AWAY)
+            asking = await some_of_everything(w, AWAY)
+        await asyncio.gather(*asking)
         assert {what for what in w.load.answered if what.startswith("put")} == {"put: 202"}
         assert "search: 200" not in w.load.answered
         await w.quiet()
@@ -71,8 +74,8 @@ async def test_without_typesense_searches_say_so_and_documents_wait(world: World
         assert await w.faults() == []
 
 
-async def some_of_everything(w: World, seconds: float) -> None:
-    """A change, a search and a question now and then."""
+async def some_of_everything(w: World, seconds: float) -> list[asyncio.Task[Heard]]:
+    """A change, a search for what was never searched for, and a question now and then; who asks may still wait."""
     until, asking, number = time.monotonic() + seconds, list[asyncio.Task[Heard]](), 0
     while time.monotonic() < until:
         number += 1
@@ -80,8 +83,8 @@ async def some_of_everything(w: World, seconds: float) -> None:
         await w.load.change(Change(document_id, number, f"Words {number} of {document_id}."), broker=False)
         if number % 3 == 1:
             asking.append(asyncio.create_task(w.load.listen(w.load.question(w.load.places[number % 5]))))
-        await asyncio.gather(w.load.search(w.load.places[0]), asyncio.sleep(2))
-    await asyncio.gather(*asking)
+        await asyncio.gather(w.load.search(w.load.named(f"never {number}")), asyncio.sleep(2))
+    return asking
 
 
 async def remembered(w: World) -> bool:
