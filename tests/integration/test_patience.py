@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 import uvicorn
 
-from knts.patience import patient
+from knts.patience import TOO_LARGE, PatientProtocol, patient
 from tests.conftest import QuietServer
 
 GOOD = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -66,9 +66,72 @@ async def test_a_second_head_has_the_same_deadline(port: int) -> None:
     assert found.count(b"200 OK") == 1
 
 
-async def test_an_endless_head_is_refused(port: int) -> None:
-    found = await reply(port, b"GET / HTTP/1.1\r\n", *[b"x: " + b"y" * 8000 + b"\r\n"] * 20)
-    assert found == b"" or found.startswith(b"HTTP/1.1 431 ")
+HUGE = b"x" * 200_000
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [b"GET / HTTP/1.1\r\n", *[b"x: " + b"y" * 8000 + b"\r\n"] * 20],
+        [b"GET / HTTP/1.1\r\nhost: x\r\nx: " + HUGE + b"\r\n\r\n"],
+        [b"GET /" + HUGE + b" HTTP/1.1\r\nhost: x\r\n\r\n"],
+        [b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 300000\r\nx: " + HUGE + b"\r\n\r\n" + b"z" * 300_000, GOOD],
+        [GOOD + b"GET / HTTP/1.1\r\nhost: x\r\nx: " + HUGE + b"\r\n\r\n" + GOOD],
+    ],
+    ids=["endless", "one line", "path", "with a body", "after another"],
+)
+async def test_a_head_that_is_too_large_is_told_so(port: int, messages: list[bytes]) -> None:
+    for _ in range(5):
+        found = await reply(port, *messages)
+        assert found.count(b"HTTP/1.1 431 ") == 1
+        assert found.endswith(b"content-length: 0\r\n\r\n")
+        assert found.count(b"200 OK") <= messages[0].startswith(GOOD)
+
+
+async def test_a_head_that_is_too_large_is_refused_in_one_piece_too() -> None:
+    """However much of it the kernel hands over at once."""
+    told: list[bytes] = []
+
+    class FakeTransport(asyncio.Transport):
+        def is_closing(self) -> bool:
+            return False
+
+        def write(self, data: Any) -> None:
+            told.append(data)
+
+        def can_write_eof(self) -> bool:
+            return False
+
+        def get_extra_info(self, name: str, default: Any = None) -> Any:
+            return None
+
+        def close(self) -> None:
+            pass
+
+    config = uvicorn.Config(app, log_config=None)
+    config.load()
+    protocol = PatientProtocol(config, uvicorn.server.ServerState(), {})
+    protocol.connection_made(FakeTransport())
+    protocol.data_received(b"GET / HTTP/1.1\r\nhost: x\r\nx: " + HUGE + b"\r\n\r\n" + GOOD)
+    protocol.data_received(GOOD)
+    await asyncio.sleep(0)
+    protocol.connection_lost(None)
+    assert told == [TOO_LARGE]
+
+
+async def test_who_is_refused_is_not_waited_for_for_ever(port: int) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(8):
+        with pytest.raises(ConnectionError):
+            await _drip(writer, b"x: " + b"y" * 8000 + b"\r\n")
+
+
+async def _drip(writer: asyncio.StreamWriter, line: bytes) -> None:
+    writer.write(b"GET / HTTP/1.1\r\n")
+    while True:
+        writer.write(line)
+        await writer.drain()
+        await asyncio.sleep(0.01)
 
 
 async def test_an_answer_may_take_longer_than_a_head(port: int) -> None:
