@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from functions.llm_answer.text import stem, words
+from functions.llm_answer.text import sentences, stem, words
 
 REFUSAL = "The documents do not tell."  # what the prompt asks the model to say
 
@@ -12,6 +12,8 @@ MOST_WORDS = 100  # of a question that are looked at, since each is held against
 
 NO_PASSAGES = "no document that may be read fits the question"
 UNRELATED = "the nearest documents do not speak of what the question asks"
+UNSUPPORTED = "no passage holds what the answer says"
+NO_WORDS = "the model wrote nothing but the question's own frame"
 NOT_TOLD = "the model finds no answer in the nearest documents"
 
 
@@ -30,10 +32,17 @@ def before(question: str, passages: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def after(answer: str) -> str | None:
-    """Why a finished answer is none: it says that the documents do not tell, as the prompt asks for; else None."""
-    said = [word.folded for word in words(answer)]
-    refusal = [word.folded for word in words(REFUSAL)]
-    return NOT_TOLD if said[: len(refusal)] == refusal else None
+    """Why a finished answer is none: it says that the documents do not tell, as the prompt asks for; else None.
+
+    It may say so at its beginning, or with a sentence that ends so ("The answer is: …").
+    """
+    refusal = _folded(REFUSAL)
+    ends = [_folded(answer[start:end])[-len(refusal) :] for start, end in sentences(answer)]
+    return NOT_TOLD if refusal in [_folded(answer)[: len(refusal)], *ends] else None
+
+
+def _folded(text: str) -> list[str]:
+    return [word.folded for word in words(text)]
 
 
 def _misspelt(word: str, other: str) -> bool:

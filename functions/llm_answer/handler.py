@@ -49,7 +49,8 @@ async def prepared(asked: Asked, tools: Tools) -> Work:
     model = await tools.models.model(asked.request.get("model"))
     options = asked.request.get("options", {})
     made = prompt.compose(asked.question, asked.passages, options, model.context, tools.limits.budget)
-    return Work(asked, model.name, model.digest, made.options, PROMPT_VERSION, made.messages, made.shown)
+    version = f"{PROMPT_VERSION}/{tools.limits.prompt}"  # the same evidence may be shown more or less of
+    return Work(asked, model.name, model.digest, made.options, version, made.messages, made.shown, made.marks)
 
 
 async def cached(work: Work, evidence: Currency, tools: Tools) -> dict[str, Any] | None:

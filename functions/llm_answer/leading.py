@@ -16,6 +16,7 @@ from functions.llm_answer import abstention, outcome
 from functions.llm_answer.batching import batched
 from functions.llm_answer.citations import cite
 from functions.llm_answer.currency import currency
+from functions.llm_answer.guard import Guard
 from functions.llm_answer.outcome import Work
 from functions.llm_answer.ports import Tools
 from knts.channel import CITATION, DELTA, RESET
@@ -43,6 +44,7 @@ class Progress:
     queued_ms: float = 0.0
     first_token_at: int | None = None
     done: Done | None = None
+    wrote: bool = False  # whether the model wrote anything, be it nothing that may be shown
 
     @property
     def times(self) -> dict[str, Any]:
@@ -91,8 +93,10 @@ async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) 
     if joined.streamed:  # by a leader who is gone: readers begin anew
         await tools.flights.append(joined.flight, joined.token, [(RESET, {})])
     await _stream(work, joined, progress, tools)
-    if not progress.text:
+    if not progress.wrote:
         raise Permanent("the model wrote nothing")
+    if not progress.text:
+        return [], _final(work, progress, "abstained", reason=abstention.NO_WORDS)
     if reason := abstention.after(progress.text):
         return [], _final(work, progress, "abstained", reason=reason)
     citations = await asyncio.to_thread(cite, progress.text, work.shown, work.asked.question)  # keeps renewing
@@ -100,7 +104,8 @@ async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) 
     if now.removed:
         return _withheld(work, progress, streamed=True)
     frames = [(CITATION, citation) for citation in citations]
-    return frames, _final(work, progress, "completed", citations=citations, stale=now.stale(citations))
+    doubt = {} if citations else {"reason": abstention.UNSUPPORTED}
+    return frames, _final(work, progress, "completed", citations=citations, stale=now.stale(citations), **doubt)
 
 
 def _withheld(work: Work, progress: Progress, *, streamed: bool) -> Ending:
@@ -123,17 +128,30 @@ async def _slot(work: Work, joined: Joined, progress: Progress, tools: Tools) ->
 
 
 async def _stream(work: Work, joined: Joined, progress: Progress, tools: Tools) -> None:
-    """The model's words as deltas, without white space around the whole."""
-    held = ""  # white space that is only written when words follow
+    """The model's words as deltas, as far as the guard lets them through; it may end the call before the model does.
+
+    Where the end shows that the last words should not have been given, readers get `reset` and the answer anew.
+    """
+    guard = Guard(work.marks, work.options.get("num_predict", 0))
+    pieces = 0
     async with _called(work, tools) as batches:
         async for batch in batches:
-            text = held + "".join(piece for piece in batch if isinstance(piece, str))
-            text = text if progress.text else text.lstrip()
-            written = text.rstrip()
-            held = text[len(written) :]
-            if written:
-                await _delta(written, joined, progress, tools)
+            texts = [piece for piece in batch if isinstance(piece, str)]
+            pieces += len(texts)
+            if text := guard.feed("".join(texts)):
+                await _delta(text, joined, progress, tools)
             progress.done = next((piece for piece in batch if isinstance(piece, Done)), progress.done)
+            if guard.stopped:
+                break
+    progress.wrote = bool(guard.written.strip())
+    if progress.done is None:
+        progress.done = Done("stop", outcome.read_tokens(work), pieces)
+    answer = guard.end(cut=progress.done.reason == "length")
+    if not answer.startswith(progress.text):
+        await tools.flights.append(joined.flight, joined.token, [(RESET, {})])
+        progress.text = ""
+    if rest := answer[len(progress.text) :]:
+        await _delta(rest, joined, progress, tools)
 
 
 @contextlib.asynccontextmanager

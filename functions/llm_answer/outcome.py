@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from functions.llm_answer.prompt import tokens
 from knts import answers, errors, events
 from knts.answer_keys import answer_key, evidence_of, fast_key
 from knts.events import Event
@@ -65,6 +66,7 @@ class Work:
     prompt_version: str = ""
     messages: Sequence[Mapping[str, str]] = ()
     shown: Sequence[dict[str, Any]] = ()
+    marks: Sequence[str] = ()  # lines of the prompt's own, which no answer has
 
     @cached_property
     def key(self) -> str:
@@ -98,6 +100,11 @@ def final(status: str, work: Work, at_ms: int, **more: Any) -> dict[str, Any]:
         "finished_at": at_ms,
         **more,
     }
+
+
+def read_tokens(work: Work) -> int:
+    """About how many tokens the model has read, where it was not left to say so itself."""
+    return sum(tokens(message["content"]) for message in work.messages)
 
 
 def abstained(asked: Asked, reason: str, at_ms: int) -> tuple[Work, dict[str, Any]]:

@@ -192,6 +192,63 @@ class TestAbstaining:
         assert reply.payload["status"] == "abstained"
 
 
+class TestRunningOn:
+    """A model that does not stop by itself: what readers have is always the answer."""
+
+    async def test_a_sentence_said_again_ends_the_call_and_completes_the_answer(self, at: Desk) -> None:
+        at.ollama.scripts = [[*map(line, ["Hamlet takes place in Denmark. ", "Hamlet takes place in Denmark. "] * 3)]]
+        at.ollama.scripts[0].append(WAIT_FOREVER)
+        reply = await at.ask()
+        await asyncio.wait_for(at.ollama.cut.wait(), 5)
+        assert await at.types() == ["delta", "citation", "completed"]
+        final = await at.final()
+        assert final["answer"] == await at.text() == "Hamlet takes place in Denmark."
+        assert final["usage"]["completion_tokens"] >= 2
+        assert final["usage"]["prompt_tokens"] > 0
+        assert reply is not None
+        assert reply.payload["cacheable"] is True
+
+    @pytest.mark.parametrize(
+        ("pieces", "end", "types", "answer"),
+        [
+            (["It is in Denmark. The ca"], done("length"), ["delta", "reset", "delta"], "It is in Denmark."),
+            (["The king, ", *["the king, "] * 9], done(), None, "The king"),
+            (["Denmark.\n", "Question: Where", " else?"], done(), ["delta"], "Denmark."),
+        ],
+    )
+    async def test_deltas_since_the_last_reset_are_the_answer(
+        self, at: Desk, pieces: list[str], end: bytes, types: list[str] | None, answer: str
+    ) -> None:
+        at.ollama.scripts = [[*map(line, pieces), end]]
+        await at.ask()
+        final = await at.final()
+        assert final["status"] == "completed"
+        assert final["answer"] == await at.text() == answer
+        told = [name for name in await at.types() if name in ("delta", "reset")]
+        assert types is None or told == types
+
+    async def test_an_answer_that_only_copies_the_prompt_is_none(self, at: Desk) -> None:
+        at.ollama.scripts = [says("Hamlet:\n", "Question: Where?")]
+        reply = await at.ask()
+        assert await at.types() == ["abstained"]
+        assert "nothing but" in (await at.final())["reason"]
+        assert reply is not None
+        assert reply.payload["status"] == "abstained"
+
+    async def test_an_answer_that_no_passage_holds_says_so(self, at: Desk) -> None:
+        at.ollama.scripts = [says("Falstaff drinks sack.")]
+        reply = await at.ask()
+        final = await at.final()
+        assert (final["status"], final["citations"]) == ("completed", [])
+        assert "no passage" in final["reason"]
+        assert reply is not None
+        assert reply.payload["reason"] == final["reason"]
+        await at.store(reply)
+        again = await at.ask("a2", question=QUESTION + "?")
+        assert again is not None
+        assert (await at.final("a2"))["reason"] == final["reason"]
+
+
 class TestCurrency:
     async def test_what_changed_meanwhile_is_stale_and_not_cached(self, at: Desk) -> None:
         at.ollama.scripts = [[line("Hamlet takes place in Denmark."), 0.3, done()]]
@@ -331,13 +388,13 @@ class TestRedelivery:
         assert len(at.ollama.asked) == 1
 
     async def test_a_lost_reply_of_a_failure_too(self, at: Desk) -> None:
-        at.ollama.scripts = [[line("Ham")]]
+        at.ollama.scripts = [[line("It is")]]
         first = await at.ask()
         assert await at.deliver(found("a1", passage())) == first
         assert len(at.ollama.asked) == 1
 
     async def test_a_second_delivery_waits_for_the_first(self, at: Desk) -> None:
-        at.ollama.scripts = [[line("Ham"), 0.4, done()]]
+        at.ollama.scripts = [[line("It is"), 0.4, done()]]
         asking = asyncio.create_task(at.ask())
         await at.ollama.streaming.wait()
         with pytest.raises(Temporary, match="still leads") as raised:
@@ -367,7 +424,7 @@ class TestRedelivery:
 
 class TestTakingOver:
     async def test_a_leader_that_is_stopped_hands_over_and_readers_begin_anew(self, at: Desk) -> None:
-        at.ollama.scripts = [[line("Ham"), WAIT_FOREVER], says("In Denmark.")]
+        at.ollama.scripts = [[line("It is"), WAIT_FOREVER], says("In Denmark.")]
         asking = asyncio.create_task(at.ask())
         await until(lambda: _streamed(at))
         asking.cancel()  # as uvicorn does when its grace is over
@@ -381,7 +438,7 @@ class TestTakingOver:
         assert await at.text() == "In Denmark." == (await at.final())["answer"]
 
     async def test_a_leader_whose_lease_was_lost_stops_and_writes_nothing_more(self, at: Desk) -> None:
-        at.ollama.scripts = [[line("Ham"), WAIT_FOREVER], says("In Denmark.")]
+        at.ollama.scripts = [[line("It is"), WAIT_FOREVER], says("In Denmark.")]
         asking = asyncio.create_task(at.ask())
         await until(lambda: _streamed(at))
         await at.redis.delete(f"knts:lease:{(await at.about('a1'))['flight']}")
@@ -396,7 +453,7 @@ class TestTakingOver:
 
 
 class TestCancelling:
-    @pytest.mark.parametrize("script", [[WAIT_FOREVER], [line("Ham"), WAIT_FOREVER]])
+    @pytest.mark.parametrize("script", [[WAIT_FOREVER], [line("It is"), WAIT_FOREVER]])
     async def test_when_the_last_asker_leaves_the_model_is_stopped(self, at: Desk, script: Any) -> None:
         at.ollama.scripts = [script]
         asking = asyncio.create_task(at.ask())
@@ -419,7 +476,7 @@ class TestCancelling:
 
     async def test_in_the_queue(self, redis: Redis, redis_cache: Redis) -> None:
         async with desk(redis, redis_cache, slots=1) as at:
-            at.ollama.scripts = [[line("Ham"), WAIT_FOREVER]]
+            at.ollama.scripts = [[line("It is"), WAIT_FOREVER]]
             asking = [asyncio.create_task(at.ask("a1"))]
             await at.ollama.streaming.wait()
             asking.append(asyncio.create_task(at.ask("a2", question="Where is Elsinore?")))

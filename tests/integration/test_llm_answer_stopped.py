@@ -69,7 +69,7 @@ async def test_a_leader_that_ends_leaves_its_flight_open_for_the_next(
     await records.raise_to("local", "hamlet", 1, "h" * 64, status="indexed")
     await chan.open("a1", {"id": "a1"}, tenant="local", owner="local")
     async with ScriptedOllama().serving() as ollama:
-        ollama.scripts = [[line("Ham"), WAIT_FOREVER]]
+        ollama.scripts = [[line("It is"), WAIT_FOREVER]]
         env = {"REDIS_URL": redis_url, "REDIS_CACHE_URL": redis_cache_url, "OLLAMA_URL": ollama.url}
         port = free_port()
         async with process(port, OLLAMA_MODEL="small", **env) as running:

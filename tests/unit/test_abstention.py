@@ -39,6 +39,9 @@ def test_before_the_first_word(question: str, passages: Any, reason: str | None)
         ("The documents tell it.", None),
         ("It is not told.", None),
         ("", None),
+        ("The answer is: The documents do not tell.", NOT_TOLD),
+        ("It was so. Who did it, the documents do not tell.", NOT_TOLD),
+        ("It was in 1602, though the documents do not tell who did it.", None),
     ],
 )
 def test_after_the_last(answer: str, reason: str | None) -> None:

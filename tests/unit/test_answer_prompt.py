@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.llm_answer.prompt import Budget, compose, harmless, relevant, select, tokens
+from functions.llm_answer.prompt import Budget, compose, harmless, relevant, tokens
 from knts.errors import Permanent
 
 BUDGET = Budget(context=4096, passages=1000, answer=200)
@@ -24,7 +24,24 @@ def test_passages_come_first_with_their_titles_and_the_question_last() -> None:
     prompt = asked("Why?", passage("One.", 1, section="Part"), passage("Two.", 2))
     user = prompt.messages[-1]["content"]
     assert [message["role"] for message in prompt.messages] == ["system", "user"]
-    assert user.startswith("[1] Title – Part\nOne.\n\n[2] Title\nTwo.\n\nQuestion: Why?\n")
+    assert user == "Title – Part:\nOne.\n\nTitle:\nTwo.\n\nQuestion: Why?"
+
+
+def test_its_own_lines_are_known_and_no_answer_goes_on_with_them() -> None:
+    prompt = asked("Why?", passage("One.", 1, section="Part"), passage("Two.", 2, title=""))
+    assert prompt.marks == ["Title – Part:", "Passage 2:", "Question:"]
+    assert all(mark in prompt.messages[-1]["content"] for mark in prompt.marks)
+    assert prompt.options["stop"] == ["\nQuestion:"]
+
+
+def test_what_does_not_fit_is_shown_in_excerpts_and_what_says_nothing_is_not_shown() -> None:
+    chatter = " ".join(f"Nobody listens to number {number}." for number in range(300))
+    told = passage(f"{chatter} The keeper of Skerry is Anna. {chatter}", 1)
+    prompt = asked("Who is the keeper of Skerry?", told, passage(chatter + " Skerry is a keeper.", 2, title="Other"))
+    content = prompt.messages[-1]["content"]
+    assert "The keeper of Skerry is Anna." in content
+    assert tokens(content) < BUDGET.passages + 100
+    assert prompt.shown[0] == told
 
 
 def test_the_context_is_the_same_for_every_question() -> None:
@@ -89,15 +106,6 @@ LIGHTS = [
 def test_passages_that_only_distract_are_left_out(question: str, kept: list[dict[str, Any]]) -> None:
     assert relevant(question, LIGHTS) == kept
     assert relevant(question, []) == []
-
-
-@given(st.lists(st.integers(0, 600), min_size=1, max_size=8), st.integers(0, 800))
-def test_passages_are_shown_in_order_while_they_fit_and_one_always_is(sizes: list[int], room: int) -> None:
-    passages = [passage("word " * size, number) for number, size in enumerate(sizes)]
-    shown = select(passages, room)
-    assert shown == passages[: len(shown)]
-    assert len(shown) >= 1
-    assert len(shown) == 1 or sum(tokens(each["text"]) for each in shown) <= room
 
 
 def test_a_passage_that_is_too_long_by_itself_is_cut() -> None:
