@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Event], Awaitable[Event | None]]
 Check = Callable[[], Awaitable[None]]
+Pages = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,13 @@ class Wiring:
     """A started function: its handlers by event type, and a readiness check that raises what is missing.
 
     `anything` takes whatever else is delivered, unchecked: only for where events go that nobody else could take.
+    `pages` answers every path but `/` and the health routes, for those who operate the function.
     """
 
     handlers: Mapping[str, Handler]
     ready: Check = _always
     anything: Handler | None = None
+    pages: Pages | None = None
 
 
 Wire = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Wiring]]
@@ -101,6 +104,8 @@ class EventFunction:
     async def _deliver(self, request: Request) -> Response:
         if self.wiring is None or self.settings is None:
             raise Temporary(f"{self.name} is not started yet", retry_after=1)
+        if self.wiring.pages and request.url.path != "/":
+            return await self.wiring.pages(request)
         if request.method != "POST" or request.url.path != "/":
             return problem_response(MethodNotAllowed("events are taken by POST on /"))
         if self.wiring.anything:

@@ -21,6 +21,17 @@ def reason_of(told: dict[str, Any]) -> str:
     return str(told.get("detail") or told.get("title"))
 
 
+def said_by(encoded: str) -> dict[str, Any]:
+    """What the failed subscriber answered, from `knativeerrordata`: our own `problem`, or the start of its `text`."""
+    if (own := _own(encoded)) is not None:
+        return {"problem": own, "text": None}
+    try:
+        text = base64.b64decode(encoded, validate=True).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        text = encoded  # a Broker may put it there as it came
+    return {"problem": None, "text": text or None}
+
+
 def _own(encoded: str) -> dict[str, Any] | None:
     """One of our problems. The Broker may have cut it off, or the attribute may hold anything at all."""
     try:

@@ -9,8 +9,12 @@ from urllib.parse import quote
 import aiohttp
 import orjson
 
+from knts import events
 from knts.cli.errors import Answered, CommandError, NoConnection
 from knts.cli.sse import ServerEvent, Splitter
+from knts.events import Event
+
+RawHeaders = list[tuple[bytes, bytes]]
 
 _LONGEST_SSE_SILENCE = 60.0  # a heartbeat comes every 15 s
 
@@ -49,6 +53,19 @@ class Api:
         if response.status >= 400:
             raise refusal(response.status, reply, response.headers.get("retry-after"))
         return orjson.loads(reply) if reply.strip() else None
+
+    async def post_event(self, event: Event, path: str = "", *, timeout: float = 30) -> tuple[RawHeaders, bytes]:
+        """Deliver an event in binary mode; the raw headers, in lower case, and the body of the answer."""
+        headers, body = events.to_http(event)
+        limits = aiohttp.ClientTimeout(total=timeout)
+        with self._unreachable():
+            async with self._session.post(
+                self.url + path, data=body, headers={**headers, "prefer": "reply"}, timeout=limits
+            ) as response:
+                reply = await response.read()
+        if response.status >= 300:
+            raise refusal(response.status, reply, response.headers.get("retry-after"))
+        return [(name.lower(), value) for name, value in response.raw_headers], reply
 
     async def text(self, path: str, *, timeout: float = 5) -> str:
         """A text page, such as `/metrics`."""

@@ -1,13 +1,14 @@
 """The command `knts` and its subcommands: options in, one call each, exit codes out."""
 
-import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-from knts.cli.errors import FAILED, INTERRUPTED, CommandError
+from knts.cli.dead_letters import dead_letters
+from knts.cli.errors import CommandError
+from knts.cli.running import run_to_exit
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,12 +25,17 @@ Environment:
   KNTS_API_KEY     the key, where the server wants one
   KNTS_BROKER_URL  the Broker's address (http://127.0.0.1:8081/default/kn-ts)
   KNTS_TRACE_DIR   where spans are recorded (.knts/traces)
+  KNTS_DEAD_LETTERS_URL, KNTS_OPERATOR_KEY
+                   the dead-letter function and an operator's key (those of the local run)
 """
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def cli() -> None:
     """Answers over your own documents: load them, search them, ask them."""
+
+
+cli.add_command(dead_letters)
 
 
 def _server(command: F) -> F:
@@ -46,21 +52,6 @@ def _key() -> str:
     import os
 
     return os.environ.get("KNTS_API_KEY", "").strip()
-
-
-def _run(work: Coroutine[Any, Any, int]) -> None:
-    """Run a command to its exit code; an expected failure is one sentence on stderr."""
-    try:
-        code = asyncio.run(work)
-    except CommandError as error:
-        click.echo(f"knts: {error}", err=True)
-        code = error.code
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone, as `head` does
-        code = FAILED
-    sys.exit(code)
 
 
 def _pairs(values: tuple[str, ...], what: str) -> dict[str, list[str]]:
@@ -119,7 +110,7 @@ def load(
 
     extra = {key: values[0] if len(values) == 1 else values for key, values in _pairs(metadata, "metadata").items()}
     wishes = Wishes(prefix, tags, acl, extra, concurrency, wait, patience)
-    _run(run(url, _key(), paths, wishes, as_json=as_json))
+    run_to_exit(run(url, _key(), paths, wishes, as_json=as_json))
 
 
 @cli.command(short_help="Search the documents.")
@@ -148,7 +139,7 @@ def search(
     from knts.cli.search import run
 
     wanted = {f"filter.{key}": values for key, values in _pairs(filters, "a filter").items()}
-    _run(run(url, _key(), " ".join(query), wanted, list(facets), limit, offset, as_json=as_json))
+    run_to_exit(run(url, _key(), " ".join(query), wanted, list(facets), limit, offset, as_json=as_json))
 
 
 @cli.command(short_help="Ask a question; stream the answer and its sources.")
@@ -180,7 +171,7 @@ def ask(
     wanted = {key: values[0] if len(values) == 1 else values for key, values in _pairs(filters, "a filter").items()}
     options = {"model": model, "filters": wanted or None, "max_passages": passages, "cache": cache}
     request = {"question": " ".join(question), **{key: value for key, value in options.items() if value}}
-    _run(run(url, _key(), request, as_json=as_json))
+    run_to_exit(run(url, _key(), request, as_json=as_json))
 
 
 @cli.command(short_help="Watch the events that flow.")
@@ -198,7 +189,7 @@ def events(broker: str, types: tuple[str, ...], as_json: bool) -> None:
     """
     from knts.cli.watching import run
 
-    _run(run(broker, types, as_json=as_json))
+    run_to_exit(run(broker, types, as_json=as_json))
 
 
 @cli.command(short_help="Draw the way of one answer.")
@@ -230,4 +221,4 @@ def status(broker: str, url: str, as_json: bool) -> None:
     """Say which parts are ready, how many documents there are, what waits in the Broker, which model answers."""
     from knts.cli.status import run
 
-    _run(run(url, _key(), broker, as_json=as_json))
+    run_to_exit(run(url, _key(), broker, as_json=as_json))

@@ -1,6 +1,5 @@
 """`knts trace`: one answer's way through the functions as a waterfall in the terminal."""
 
-import os
 from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,9 +9,9 @@ from rich.text import Text
 
 from knts.cli import output
 from knts.cli.errors import OK
+from knts.cli.home import home
 from knts.cli.spans import Node, Span, read, tree, walk
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 DURATION_WIDTH, SHORTEST_BAR, LONGEST_BAR = 8, 10, 60
 PALETTE = ("cyan", "magenta", "green", "yellow", "blue", "bright_red", "bright_cyan", "bright_magenta")
 
@@ -30,11 +29,8 @@ def run(wanted: str, folder: str | None, *, everything: bool, as_json: bool) -> 
 
 
 def default_folder() -> Path:
-    """Where the local run records spans: below `KNTS_HOME`, here, or in the checkout that this command is of."""
-    if home := os.environ.get("KNTS_HOME"):
-        return Path(home) / "traces"
-    here = Path(".knts") / "traces"
-    return here if here.is_dir() else CHECKOUT / here
+    """Where the local run records spans."""
+    return home() / "traces"
 
 
 def heading(spans: list[Span]) -> str:

@@ -19,6 +19,7 @@ from knts.local.supervisor import Program, Startable
 
 BROKER_PATH = "/default/kn-ts"
 LOOPBACK = "127.0.0.1"
+OPERATOR_KEY = "KNTS_OPERATOR_KEY"
 SERVERS = ("redis", "redis-cache", "typesense", "typesense-peering", "model")
 
 
@@ -80,8 +81,10 @@ def plan(
     functions = {name: f"http://{LOOPBACK}:{ports[name]}" for name in names}
     broker = f"http://{LOOPBACK}:{settings.broker_port}"
     shared = shared_env(settings, home, ollama, servers, env) | {"K_SINK": broker + BROKER_PATH}
+    operator = env.get(OPERATOR_KEY) or home.secret("operator-key")  # where the command line finds it
+    own = {"dead-letter": {OPERATOR_KEY: operator}}
     programs: list[Startable] = [
-        Program(name, "knts.serve", function_env(shared, name, ports[name]), home.log(name), url)
+        Program(name, "knts.serve", function_env(shared, name, ports[name]) | own.get(name, {}), home.log(name), url)
         for name, url in functions.items()
     ]
     brokers: list[Startable] = [
@@ -154,7 +157,7 @@ def shared_env(
         "KNTS_SHUTDOWN_GRACE": "5",
         **(SMALL_MODEL if ollama.url is None else {}),
         "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
-        **python_env(env),
+        **{name: value for name, value in python_env(env).items() if name != OPERATOR_KEY},
         "KNTS_HOST": LOOPBACK,
         "KNTS_SIGNING_KEY": settings.signing_key or home.secret("signing-key"),
         "KNTS_TRACE_DIR": str(home.folder / "traces"),

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from knts import channel, errors, events
 from knts.clients.channel import Channel
-from knts.clients.dead_letters import MAX_DATA, DeadLetters
+from knts.clients.dead_letters import MAX_DATA, DeadLetter, DeadLetters
 from knts.clients.flights import Flights
 from knts.clients.redis import Redis
 from knts.errors import Permanent, Temporary
@@ -37,6 +37,12 @@ async def deliver(url: str, event: Event) -> int:
         return response.status
 
 
+async def whole(letters: DeadLetters, letter_id: str) -> DeadLetter:
+    letter = await letters.get(letter_id)
+    assert letter is not None
+    return letter
+
+
 def passages(**attributes: str) -> Event:
     named = {**DIED, "tenant": "local", "correlationid": ASK, **attributes}
     event = events.new_event(events.PASSAGES_FOUND, "/knts/search", {"any": "thing"}, **named)
@@ -47,8 +53,10 @@ async def test_a_letter_is_kept_once_however_often_it_comes(url: str, redis: Red
     event = passages()
     assert [await deliver(url, event) for _ in range(3)] == [202, 202, 202]
     letters = DeadLetters(redis)
-    [letter], following = await letters.listing()
+    [listed], following = await letters.listing()
     assert following is None
+    assert (listed.size, listed.event.data) == (len(event.data), b"")
+    letter = await whole(letters, listed.id)
     assert (letter.times, letter.destination, letter.code) == (3, "http://llm-answer.default/", 422)
     assert letter.event.data == event.data
     assert dict(letter.event.attributes) == dict(event.attributes)
@@ -91,7 +99,8 @@ async def test_a_letter_is_kept_once_however_often_it_comes(url: str, redis: Red
 async def test_anything_is_kept(url: str, redis: Redis, headers: dict[str, str], body: bytes) -> None:
     async with aiohttp.ClientSession() as http, http.post(url, data=body, headers=headers) as response:
         assert response.status == 202
-    [letter], _ = await DeadLetters(redis).listing()
+    [listed], _ = await DeadLetters(redis).listing()
+    letter = await whole(DeadLetters(redis), listed.id)
     assert letter.event.data == body[:MAX_DATA]
     assert letter.cut == max(0, len(body) - MAX_DATA)
 
@@ -102,7 +111,7 @@ async def test_without_room_a_letter_is_refused_and_none_is_dropped(url: str, re
     letters = DeadLetters(redis)
     found, _ = await letters.listing()
     assert len(found) == 20
-    assert await letters.drop(found[0].id)
+    assert await letters.drop(found[0].id) == "dropped"
     assert await deliver(url, passages(knativeerrordest="http://s/24")) == 202
 
 
@@ -153,7 +162,32 @@ async def test_letters_are_listed_from_the_oldest_on(redis: Redis) -> None:
         found += [letter.id for letter in page]
     assert sorted(found) == sorted(stored)
     assert await letters.get("unknown") is None
-    assert not await letters.drop("unknown")
+    assert await letters.drop("unknown") == "unknown"
+
+
+async def test_what_is_dropped_meanwhile_moves_no_page(redis: Redis) -> None:
+    letters = DeadLetters(redis)
+    for number in range(9):
+        await letters.store(passages(knativeerrordest=f"http://s/{number}"))
+    whole_list, _ = await letters.listing()
+    first, after = await letters.listing(limit=4)
+    assert after is not None
+    for letter in first:
+        await letters.drop(letter.id)
+    second, _ = await letters.listing(after=after)
+    assert [letter.id for letter in [*first, *second]] == [letter.id for letter in whole_list]
+    with pytest.raises(ValueError, match="what the page before gave"):
+        await letters.listing(after="nonsense")
+
+
+async def test_a_letter_that_came_again_is_dropped_only_as_it_is_now(redis: Redis) -> None:
+    letters = DeadLetters(redis)
+    letter_id, _ = await letters.store(passages())
+    await letters.store(passages(id=(await whole(letters, letter_id)).event.id))
+    assert await letters.drop(letter_id, 1) == "newer"
+    assert (await whole(letters, letter_id)).times == 2
+    assert await letters.drop(letter_id, 2) == "dropped"
+    assert await letters.drop(letter_id, 2) == "unknown"
 
 
 async def test_bytes_are_bounded_and_counted(redis: Redis) -> None:
@@ -164,7 +198,6 @@ async def test_bytes_are_bounded_and_counted(redis: Redis) -> None:
     with pytest.raises(Temporary):
         await letters.store(events_[2])
     assert 2000 < (await letters.counts())["bytes"] < 3000
-    assert await letters.drop(first)
-    assert not await letters.drop(first)
+    assert [await letters.drop(first), await letters.drop(first)] == ["dropped", "unknown"]
     await letters.store(events_[2])
     assert (await letters.counts())["here"] == 2

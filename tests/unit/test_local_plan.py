@@ -75,3 +75,14 @@ def test_what_is_written_for_the_command_line_holds_no_secret(tmp_path: Path) ->
 def test_the_users_signing_key_is_used(tmp_path: Path, given: str) -> None:
     assert planned(tmp_path, {"KNTS_SIGNING_KEY": given}).env["KNTS_SIGNING_KEY"] == given
     assert not (tmp_path / "secrets" / "signing-key").exists()
+
+
+@pytest.mark.parametrize("given", ["", "an-operators-key"])
+def test_only_the_dead_letters_know_the_operators_key(tmp_path: Path, given: str) -> None:
+    made = planned(tmp_path, {"KNTS_OPERATOR_KEY": given} if given else {})
+    units = [unit for stage in made.stages for unit in stage if isinstance(unit, Program)]
+    [dead_letter] = [unit for unit in units if unit.name == "dead-letter"]
+    key = dead_letter.env["KNTS_OPERATOR_KEY"]
+    assert key == (given or (tmp_path / "secrets" / "operator-key").read_text())
+    assert [unit.name for unit in units if key in unit.env.values()] == ["dead-letter"]
+    assert key not in json.dumps(made.said())
