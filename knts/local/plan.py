@@ -104,8 +104,8 @@ def plan(
 
 SMALL_MODEL = {  # one answer at a time; it reads slowly, and the longer it writes the less is true
     "KNTS_MODEL_SLOTS": "1",
-    "KNTS_PROMPT_TOKENS": "600",
-    "KNTS_ANSWER_TOKENS": "120",
+    "KNTS_PROMPT_TOKENS": "260",
+    "KNTS_ANSWER_TOKENS": "80",
 }
 
 
