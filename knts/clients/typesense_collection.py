@@ -1,28 +1,18 @@
 """Administration of the collection that holds the chunks: created at first use, behind an alias that searches go to.
 
 The alias lets a new collection be filled beside the old one and then take its place; here it is only ever set when it
-does not exist yet. By the PyPI client; everything frequent goes through `knts.clients.typesense`.
+does not exist yet. How it is created: `knts.clients.typesense_creation`.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import time
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
 import orjson
-from typesense.async_.aliases import AsyncAliases
-from typesense.async_.api_call import AsyncApiCall
-from typesense.async_.collections import AsyncCollections
-from typesense.configuration import Configuration
-from typesense.exceptions import ObjectAlreadyExists, TypesenseClientError
 
 from knts.clients.typesense import Missing, Typesense
-from knts.errors import Temporary
 from knts.schemas import SCHEMAS
-from knts.settings import TypesenseServer
 
 KNOWN_SECONDS = 1.0  # who points the alias elsewhere waits longer before he drops the old collection
 
@@ -56,8 +46,14 @@ class Collection:
             return await self.name()
         except Missing:
             async with self._lock:
-                await _create(self.typesense.server)
+                await self._create()
             return await self.name()
+
+    async def _create(self) -> None:
+        from knts.clients.typesense_creation import create
+
+        server = self.typesense.server
+        await create(server, schema(server.collection))
 
     async def name(self) -> str:
         """The name that the alias stands for, at most `KNOWN_SECONDS` old. Raises Missing where there is none."""
@@ -70,31 +66,3 @@ class Collection:
     def forget(self) -> None:
         """Look again at the next call: somebody has dropped it."""
         self._name = ""
-
-
-async def _create(server: TypesenseServer) -> None:
-    wanted = schema(server.collection)
-    try:
-        async with AsyncApiCall(Configuration(_configuration(server))) as calls:
-            with contextlib.suppress(ObjectAlreadyExists):
-                await AsyncCollections(calls).create(wanted)  # type: ignore[arg-type]  # its type wants literals
-            await AsyncAliases(calls).upsert(server.collection, {"collection_name": wanted["name"]})
-    except (TypesenseClientError, httpx.HTTPError, OSError) as error:
-        reason = str(error) or type(error).__name__
-        raise Temporary(f"Typesense can't create the collection: {reason}", retry_after=2) from error
-
-
-def _configuration(server: TypesenseServer) -> Any:
-    url = urlsplit(server.url)
-    node = {
-        "protocol": url.scheme,
-        "host": url.hostname,
-        "port": url.port or (443 if url.scheme == "https" else 80),
-        "path": url.path,
-    }
-    return {
-        "nodes": [node],
-        "api_key": server.api_key,
-        "connection_timeout_seconds": server.timeout,
-        "num_retries": 0,
-    }
