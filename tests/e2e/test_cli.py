@@ -33,6 +33,8 @@ class Ended:
 def knts(road: Road) -> Callable[..., Any]:
     """Run the command in a process of its own."""
     env = {**os.environ, "KNTS_URL": road.base_url, "KNTS_BROKER_URL": road.broker_url, "PYTHONPATH": str(ROOT)}
+    if road.home is not None:
+        env["KNTS_HOME"] = str(road.home)
 
     async def run(*arguments: str) -> Ended:
         process = await asyncio.create_subprocess_exec(
