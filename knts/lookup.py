@@ -69,6 +69,7 @@ class Chunk:
     """A passage as the index holds it: `text` is the document's `text[start:end]` in code points.
 
     `words`, `title_words` and `section_words` are folded forms parted by spaces; `values` are facet values by key.
+    `readers` are the digests of the groups that may read it, or `knts.index.EVERYONE`.
     """
 
     id: str
@@ -86,6 +87,7 @@ class Chunk:
     section_words: str = ""
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    readers: tuple[str, ...] = ()
 
     @property
     def tags(self) -> tuple[str, ...]:

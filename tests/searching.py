@@ -10,7 +10,7 @@ import orjson
 from functions.index_document.documents import chunks
 from functions.search.query import places
 from knts import events
-from knts.index import group_digest
+from knts.index import EVERYONE, group_digest
 from knts.lookup import Chunk, Found, Lookup, Scope
 from knts.words import forms, searchable
 
@@ -40,6 +40,7 @@ def chunk(document_id: str, text: str, number: int = 0, title: str = "", section
         section_words=searchable(section),
         values={key: (value,) for key, value in values.items()},
         metadata={key: (value,) for key, value in values.items()},
+        readers=(EVERYONE,),
     )
 
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from functions.search import passages
+from functions.search.memory import Memory
 from functions.search.query import parse, question
 from functions.search.result import body
-from functions.search.retrieval import Index, Versions, Wanted, find
+from functions.search.retrieval import Versions, Wanted, find
 from knts import channel, events
 from knts.events import Event
 from knts.index import meta_value
@@ -34,16 +35,17 @@ class Records(Versions, Protocol):
     async def token(self, tenant: str) -> str: ...
 
 
-async def search(event: Event, *, index: Index, records: Records, frames: Frames) -> None:
+async def search(event: Event, *, memory: Memory, records: Records, frames: Frames) -> None:
     """Write the result down the channel of the one who waits. Nothing follows for the Broker."""
     began = time.perf_counter()
     data = event.payload
     wanted = Wanted(data.get("offset", 0), data.get("limit", 10), tuple(data.get("facets", ())))
+    index = memory.at(await records.token(event.tenant))
     page = await find(index, records, scope_of(event), parse(data["query"]), wanted)
     await frames.append(event.correlation_id, channel.RESULT, body(data["query"], page, wanted, _ms_since(began)))
 
 
-async def find_passages(event: Event, *, index: Index, records: Records, frames: Frames) -> Event | None:
+async def find_passages(event: Event, *, memory: Memory, records: Records, frames: Frames) -> Event | None:
     """Find what an answer can be written from, show it to the one who asked, and hand it on.
 
     The index token is read first: an answer stored under it can't be older than what was searched. None when the ask
@@ -52,9 +54,8 @@ async def find_passages(event: Event, *, index: Index, records: Records, frames:
     began = time.perf_counter()
     data = event.payload
     token = await records.token(event.tenant)
-    page = await find(
-        index, records, scope_of(event), question(data["question"]), Wanted(limit=passages.CANDIDATES), loosely=True
-    )
+    query, wanted = question(data["question"]), Wanted(limit=passages.CANDIDATES)
+    page = await find(memory.at(token), records, scope_of(event), query, wanted, loosely=True)
     chosen = passages.choose(page.hits, data.get("max_passages", passages.DEFAULT))
     found = {"passages": [passages.passage(each) for each in chosen]}
     took = round(_ms_since(began), 1)

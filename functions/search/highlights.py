@@ -5,17 +5,19 @@ spelling the engine tried first can't show in them.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from functions.search.query import Query, places
 from functions.search.ranking import Matcher
 from knts.words import Word, words
 
 MOST = 200
+_words = lru_cache(512)(words)  # while somebody types, the same passages are shown again and again
 
 
 def highlights(text: str, query: Query) -> list[list[int]]:
     """Ordered `[start, end]` ranges that do not overlap: each word meant, each quoted phrase as a whole."""
-    found = words(text)
+    found = _words(text)
     matcher = Matcher(query.terms)
     single = [(word.start, word.end) for word in found if matcher.terms_of(word.form)]
     whole = [place for phrase in query.phrases for place in _phrase(found, phrase)]

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import functions_framework.aio
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from functions.search import handler
+from functions.search.memory import Memory
 from knts import events
 from knts.clients.channel import Channel
 from knts.clients.records import Records
@@ -16,7 +18,14 @@ from knts.clients.redis import connected, ping
 from knts.clients.typesense import Typesense
 from knts.clients.typesense_search import ChunkSearch
 from knts.runtime import EventFunction, Handler, Wiring
-from knts.settings import DurableRedis, TypesenseServer, read
+from knts.settings import DurableRedis, TypesenseServer, positive_int, read, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings:
+    """How much a process remembers of the index."""
+
+    memory_mib: int = setting("KNTS_SEARCH_MEMORY_MIB", "MiB of passages and look-ups kept", 64, parse=positive_int)
 
 
 @contextlib.asynccontextmanager
@@ -24,10 +33,11 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
     """Open Redis and Typesense, and say which handler takes which event."""
     server = read(TypesenseServer, env)
     async with connected(read(DurableRedis, env).url) as redis, Typesense(server) as typesense:
-        index, records, frames = ChunkSearch(typesense), Records(redis), Channel(redis)
+        memory = Memory(ChunkSearch(typesense), read(SearchSettings, env).memory_mib * 2**20)
+        records, frames = Records(redis), Channel(redis)
         handlers: dict[str, Handler] = {
-            events.SEARCH_REQUESTED: partial(handler.search, index=index, records=records, frames=frames),
-            events.ANSWER_REQUESTED: partial(handler.find_passages, index=index, records=records, frames=frames),
+            events.SEARCH_REQUESTED: partial(handler.search, memory=memory, records=records, frames=frames),
+            events.ANSWER_REQUESTED: partial(handler.find_passages, memory=memory, records=records, frames=frames),
         }
 
         async def ready() -> None:

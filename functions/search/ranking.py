@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, product
 
 from functions.search.query import Query, Term
@@ -60,13 +61,10 @@ def most_promising(lists: Iterable[tuple[float, Sequence[str]]], most: int) -> l
 def rank(query: Query, weights: Mapping[Term, float], chunks: Sequence[Chunk]) -> list[Ranked]:
     """The passages with their scores, best first; equal ones by document and place."""
     matcher = Matcher(weights)
+    asked = Asked.of(query, weights, matcher)
     counted = [Counted.of(chunk, matcher) for chunk in chunks]
     average = max(1.0, sum(each.length for each in counted) / len(counted)) if counted else 1.0
-    pairs, runs = neighbours(query), trigrams(query)
-    ranked = [
-        Ranked(each.chunk, round(each.score(query.groups, weights, pairs, average) + RUN * each.runs(runs), DIGITS))
-        for each in counted
-    ]
+    ranked = [Ranked(each.chunk, round(each.score(asked, average), DIGITS)) for each in counted]
     return sorted(ranked, key=lambda each: (-each.score, each.chunk.document_id, each.chunk.number))
 
 
@@ -89,102 +87,125 @@ def trigrams(query: Query) -> frozenset[tuple[str, ...]]:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What passages are scored by, the terms as the numbers that a matcher gives them: counting is for numbers."""
+
+    weights: Sequence[float]
+    groups: Sequence[tuple[int, ...]]
+    pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
+    runs: frozenset[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, query: Query, weights: Mapping[Term, float], matcher: "Matcher") -> "Asked":
+        """What the query asks."""
+        groups = {group: tuple(matcher.numbers[term] for term in group) for group in query.groups}
+        pairs = [(groups[one], groups[other]) for one, other in neighbours(query)]
+        return cls([weights[term] for term in matcher.numbers], list(groups.values()), pairs, trigrams(query))
+
+
+@dataclass(frozen=True)
 class Counted:
-    """A passage with the places of each of the query's words in its text, and their weighted number in its titles."""
+    """A passage with the places of each of the query's words in its text, and their weighted number in its titles.
+
+    Words are the numbers of their terms.
+    """
 
     chunk: Chunk
-    words: Sequence[str]
-    places: Mapping[Term, Sequence[int]]
-    titled: Mapping[Term, float]
+    length: int
+    places: Mapping[int, Sequence[int]]
+    titled: Mapping[int, float]
 
     @classmethod
     def of(cls, chunk: Chunk, matcher: "Matcher") -> "Counted":
         """Count the terms in a passage."""
-        words = chunk.words.split()
-        places: defaultdict[Term, list[int]] = defaultdict(list)
-        for place, term in matcher.terms_in(words):
+        places: defaultdict[int, list[int]] = defaultdict(list)
+        for place, term in matcher.terms_in(chunk.words):
             places[term].append(place)
-        return cls(chunk, words, places, matcher.titled(chunk.title_words, chunk.section_words))
+        return cls(chunk, len(roots(chunk.words)), places, matcher.titled(chunk.title_words, chunk.section_words))
 
-    @property
-    def length(self) -> int:
-        return len(self.words)
-
-    def score(
-        self,
-        groups: Iterable[Group],
-        weights: Mapping[Term, float],
-        pairs: Iterable[tuple[Group, Group]],
-        average: float,
-    ) -> float:
-        """The sum over what was typed, and over words that follow each other there."""
+    def score(self, asked: Asked, average: float) -> float:
+        """The sum over what was typed, over words that follow each other there, and over what was typed in a row."""
         norm = 1 - B + B * max(self.length / average, SHORTEST)
-        words = sum(max(self._single(term, weights, norm) for term in group) for group in groups)
-        return words + sum(self._together(first, second, weights, norm) for first, second in pairs)
+        single = {term: self._single(term, asked, norm) for term in self.places.keys() | self.titled.keys()}
+        words = sum(max(single.get(term, 0.0) for term in group) for group in asked.groups) if single else 0.0
+        pairs = asked.pairs if len(self.places) > 1 else ()
+        together = sum(self._together(first, second, asked, norm) for first, second in pairs)
+        return words + together + RUN * self.runs(asked.runs)
 
     def runs(self, wanted: frozenset[tuple[str, ...]]) -> int:
         """How many pairs there are of the threes that stand here in a row: one alone is chance, many are a quote."""
         if len(wanted) < 2:
             return 0
-        times = len(wanted.intersection(zip(self.words, self.words[1:], self.words[2:], strict=False)))
+        words = self.chunk.words.split()
+        times = len(wanted.intersection(zip(words, words[1:], words[2:], strict=False)))
         return math.comb(min(times, MOST_RUNS), 2)
 
-    def _single(self, term: Term, weights: Mapping[Term, float], norm: float) -> float:
+    def _single(self, term: int, asked: Asked, norm: float) -> float:
         times = len(self.places.get(term, ())) / norm + self.titled.get(term, 0)
-        return weights[term] * _saturated(times)
+        return asked.weights[term] * _saturated(times)
 
-    def _together(self, one: Group, other: Group, weights: Mapping[Term, float], norm: float) -> float:
+    def _together(self, one: tuple[int, ...], other: tuple[int, ...], asked: Asked, norm: float) -> float:
         first, second = self._all_places(one), self._all_places(other)
         if not first or not second:
             return 0.0
         side_by_side = sum(_any_within(second, at + 1, at + 2) for at in first)
         close = sum(_any_within(second, at - WINDOW, at + WINDOW) for at in first)
-        weight = (self._heaviest(one, weights) + self._heaviest(other, weights)) / 2
+        weight = (self._heaviest(one, asked) + self._heaviest(other, asked)) / 2
         return weight * (ADJACENT * _saturated(side_by_side / norm) + NEAR * _saturated(close / norm))
 
-    def _all_places(self, group: Group) -> Sequence[int]:
+    def _all_places(self, group: tuple[int, ...]) -> Sequence[int]:
         if len(group) == 1:
             return self.places.get(group[0], ())
         return sorted(place for term in group for place in self.places.get(term, ()))
 
-    def _heaviest(self, group: Group, weights: Mapping[Term, float]) -> float:
-        return max(weights[term] for term in group if term in self.places)
+    def _heaviest(self, group: tuple[int, ...], asked: Asked) -> float:
+        return max(asked.weights[term] for term in group if term in self.places)
 
 
 class Matcher:
-    """Which of a query's terms a word counts as. Titles are read once: many passages have the same."""
+    """Which of a query's terms, by their `numbers`, a word counts as. Titles are read once: many passages share one."""
 
     def __init__(self, terms: Iterable[Term]) -> None:
-        terms = list(terms)
-        by_stem: defaultdict[str, tuple[Term, ...]] = defaultdict(tuple)
-        for term in terms:
-            by_stem[term.stem] += (term,)
+        self.numbers = {term: number for number, term in enumerate(terms)}
+        by_stem: defaultdict[str, tuple[int, ...]] = defaultdict(tuple)
+        for term, number in self.numbers.items():
+            by_stem[term.stem] += (number,)
         self._by_stem = dict(by_stem)
-        self._open = tuple(term for term in terms if term.open)
-        self._titled: dict[tuple[str, str], Mapping[Term, float]] = {}
+        self._open = tuple((term.form, number) for term, number in self.numbers.items() if term.open)
+        self._titled: dict[tuple[str, str], Mapping[int, float]] = {}
 
-    def terms_of(self, form: str) -> tuple[Term, ...]:
+    def terms_of(self, form: str) -> tuple[int, ...]:
         """The terms that a folded word counts as: those of its stem, and open ones that it begins with."""
         found = self._by_stem.get(stem(form), ())
-        return found + tuple(term for term in self._open if form.startswith(term.form) and term not in found)
+        begun = (number for beginning, number in self._open if form.startswith(beginning) and number not in found)
+        return (*found, *begun) if self._open else found
 
-    def terms_in(self, forms: Sequence[str]) -> list[tuple[int, Term]]:
+    def terms_in(self, words: str) -> list[tuple[int, int]]:
         """The places of words that count as a term, in order, with the term."""
-        by_stem = self._by_stem
-        telling = {at for at, root in enumerate(map(stem, forms)) if root in by_stem}
-        for term in self._open:
-            telling.update(at for at, form in enumerate(forms) if form.startswith(term.form))
-        return [(at, term) for at in sorted(telling) for term in self.terms_of(forms[at])]
+        by_stem, found = self._by_stem, roots(words)
+        places = [(at, number) for at, root in enumerate(found) if root in by_stem for number in by_stem[root]]
+        for beginning, number in self._open:
+            if f" {beginning}" in f" {words}":
+                begun = (at for at, form in enumerate(words.split()) if form.startswith(beginning))
+                places = sorted({*places, *((at, number) for at in begun)})
+        return places
 
-    def titled(self, title: str, section: str) -> Mapping[Term, float]:
+    def titled(self, title: str, section: str) -> Mapping[int, float]:
         """The weighted number of times that each term stands in a passage's titles, which are folded words."""
         known = self._titled.get((title, section))
         if known is None:
-            known = self._titled[title, section] = defaultdict(float)
+            counts: defaultdict[int, float] = defaultdict(float)
             for weight, words in ((TITLE, title), (SECTION, section)):
-                for _, term in self.terms_in(words.split()):
-                    known[term] += weight
+                for _, term in self.terms_in(words):
+                    counts[term] += weight
+            known = self._titled[title, section] = counts
         return known
+
+
+@lru_cache(8192)  # of passages and titles; some 10 MiB
+def roots(words: str) -> tuple[str, ...]:
+    """The stems of folded words parted by spaces."""
+    return tuple(map(stem, words.split()))
 
 
 def _any_within(places: Sequence[int], first: int, last: int) -> bool:

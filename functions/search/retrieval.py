@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 WINDOW = 150  # passages that are ranked together; later pages of a plain query are ranked window by window
 LISTED = 600  # passages whose ids are read for a loose query: what takes time is Typesense loading each of them
+FEWER = 300  # for a plain query, which is typed letter by letter: its words together are listed besides
 LONGEST = 200  # ids that are read for one term
 MOST_MISSPELT = 6  # words of a query whose spelling is mended
 ENOUGH = 50  # passages that hold all of a plain query: with fewer, those that hold a part of it follow them
@@ -163,11 +164,14 @@ async def _whole(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page
 
 async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page:
     """The most promising passages that hold some of the words; they are all there is to page through."""
+    whole, together = view.window(1, wanted.facets), view.query.together(WINDOW)
+    known = {view.query.whole(1, WINDOW): whole}  # of a few words that are as rare they are the same
     asked = _affordable(view)
-    found = await index.look_up(scope, [view.query.together(WINDOW), *asked.values()])
+    lookups = [each for each in (together, *asked.values()) if each not in known]
+    known |= dict(zip(lookups, await index.look_up(scope, lookups), strict=True))
     everything = sum(view.weights.values())
-    lists = [(everything, view.window(1, wanted.facets).ids), (everything, found[0].ids)]
-    lists += [(view.weights[term], each.ids) for term, each in zip(asked, found[1:], strict=True)]
+    lists = [(everything, whole.ids), (everything, known[together].ids)]
+    lists += [(view.weights[term], known[lookup].ids) for term, lookup in asked.items()]
     chunks = _as_quoted(view.query, await index.chunks(scope, most_promising(lists, WINDOW)))
     hits = [each for each in rank(view.query, view.weights, chunks) if each.score > 0]
     return Page(view.query, len(hits), 0, hits, counted(wanted.facets, (each.chunk for each in hits)))
@@ -176,7 +180,7 @@ async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted) -> Pa
 def _affordable(view: View) -> dict[Term, Lookup]:
     """Lookups for passages of single terms, the rarest terms first, until `LISTED` passages are listed."""
     asked: dict[Term, Lookup] = {}
-    left = LISTED
+    left = FEWER if view.query.form == "plain" else LISTED
     for term in sorted(view.weights, key=lambda term: view.of(term).total):
         if size := min(left, LONGEST, view.of(term).total):
             asked[term] = term.lookup(view.query.phrase, size)

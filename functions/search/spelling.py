@@ -62,7 +62,7 @@ def taken(query: Query, weights: Mapping[Term, float], hits: Sequence[Ranked]) -
             break
         counted = Counted.of(hit.chunk, matcher)
         for group in left:
-            held = [term for term in group if term in counted.places or term in counted.titled]
+            held = [term for term in group if matcher.numbers[term] in counted.places.keys() | counted.titled.keys()]
             if held:
                 found[group[0].typed] = max(held, key=lambda term: weights[term]).form
     return found

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 SEARCHED = "words,title_words,section_words"
 PLAIN_FACETS = ("title", "tags", "lang")  # fields of their own; every other facet is a metadata key
 MOST_VALUES = 100  # of a facet that are asked for
-UNREAD = "content,content_hash,lead,tail,readers,acl,filters,document,tenant,tenant_name,chunks"
+UNREAD = "content,content_hash,lead,tail,acl,filters,document,tenant,tenant_name,chunks"
 _ALWAYS: dict[str, Any] = {
     "query_by": SEARCHED,
     "drop_tokens_threshold": 0,
@@ -68,13 +68,13 @@ class ChunkSearch:
         """The passages of these ids that lie within the scope, in the order of the ids."""
         within = _within(scope)
         pages = [ids[start : start + MOST_PER_PAGE] for start in range(0, len(ids), MOST_PER_PAGE)]
-        results = await self._multi_search([_by_id(page, within) for page in pages]) if pages else []
+        results = await self._multi_search([_by_id(page, within) for page in pages])
         found = [_chunk(hit["document"]) for result in results for hit in result["hits"]]
         places = {chunk_id: place for place, chunk_id in enumerate(ids)}
         return sorted(found, key=lambda chunk: places[chunk.id])
 
     async def _multi_search(self, searches: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        results = await self._once(searches)
+        results = await self._once(searches) if searches else []
         again = {at: _without(searches[at], result) for at, result in enumerate(results) if _unknown_facets(result)}
         if again:
             mended = await self._multi_search(list(again.values()))
@@ -137,12 +137,14 @@ def _found(lookup: Lookup, result: Mapping[str, Any]) -> Found:
     return Found(
         result["found"],
         tuple(hit["document"]["id"] for hit in result["hits"]),
-        {key: _values(counted.get(facet_field(key), ())) for key in lookup.facets},
+        {key: _values(key, counted.get(facet_field(key), ())) for key in lookup.facets},
     )
 
 
-def _values(counts: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, int], ...]:
-    return tuple(sorted(((each["value"], each["count"]) for each in counts), key=lambda each: (-each[1], each[0])))
+def _values(key: str, counts: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, int], ...]:
+    """What counts as a value: the title of a document without one is none."""
+    values = ((each["value"], each["count"]) for each in counts if each["value"] or key != "title")
+    return tuple(sorted(values, key=lambda each: (-each[1], each[0])))
 
 
 def _chunk(document: Mapping[str, Any]) -> Chunk:
@@ -165,6 +167,7 @@ def _chunk(document: Mapping[str, Any]) -> Chunk:
         section_words=document["section_words"],
         values={**metadata, **named, "tags": tuple(document.get("tags", ()))},
         metadata=metadata,
+        readers=tuple(document["readers"]),
     )
 
 

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from functions.search.memory import Memory
 from functions.search.passages import choose, passage
 from functions.search.query import parse, question
 from functions.search.result import body
-from functions.search.retrieval import Wanted, find
+from functions.search.retrieval import Index, Wanted, find
 from knts.clients import typesense_search
 from knts.clients.chunks import Chunks
 from knts.clients.typesense import Typesense
@@ -42,7 +43,7 @@ QUERIES = st.one_of(TEXTS, ANY_TEXT, TEXTS.map('"{}"'.format), st.sampled_from([
 OTHERS = [("t", ["others"]), ("elsewhere", []), ("elsewhere", ["mine"])]  # tenants and groups he has no part in
 
 
-async def results(search: ChunkSearch, scope: Scope, queries: Sequence[str]) -> list[bytes]:
+async def results(search: Index, scope: Scope, queries: Sequence[str]) -> list[bytes]:
     """The bytes of each search's result, and of the passages that the same words as a question lead to."""
     found = []
     versions = ScriptedVersions()
@@ -101,6 +102,21 @@ async def test_documents_out_of_scope_change_no_byte(
         assert await results(search, world.scope(filters), queries) == before, "changed"
         await asyncio.gather(*(world.remove(f"o{number}", tenant) for number, (_, _, (tenant, _)) in enumerate(theirs)))
         assert await results(search, world.scope(filters), queries) == before, "deleted"
+
+
+async def test_nobody_finds_what_was_remembered_of_others_searches(typesense_server: TypesenseServer) -> None:
+    """One process serves everybody: whoever searched before, each finds what he would find alone."""
+    async with Typesense(typesense_server) as typesense:
+        world, search = World(typesense), ChunkSearch(typesense)
+        for number, (tenant, acl) in enumerate([("t", []), ("t", ["mine"]), *OTHERS]):
+            await world.write(f"d{number}", f"sling arrow {number}", tenant, acl, "kind")
+        tenants = [f"{name}-{world.salt}" for name in ("t", "elsewhere")]
+        scopes = [Scope(tenant, groups) for tenant in tenants for groups in ((), ("mine",), ("others", "mine"))]
+        queries, memory = ["sling", "arow", "", '"sling arrow"', "what is an arrow"], Memory(search, 2**20)
+        alone = [await results(search, scope, queries) for scope in scopes]
+        for _ in range(2):
+            assert [await results(memory.at(scope.tenant), scope, queries) for scope in scopes] == alone
+        assert len({tuple(found) for found in alone}) > 3
 
 
 @pytest.mark.parametrize(

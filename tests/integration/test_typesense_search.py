@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from functions.search.memory import Memory
 from knts.clients.chunks import Chunks
 from knts.clients.typesense import Typesense
 from knts.clients.typesense_search import ChunkSearch
@@ -133,6 +134,7 @@ async def test_passages_outside_the_scope_are_not_handed_out_by_id(typesense: Ty
     lines = [*document("open", "w"), *document("shared", "w", acl=["staff"]), *document("theirs", "w", tenant="u")]
     search = await written(typesense, *lines)
     ids = [line.split(b'"id":"')[1].split(b'"')[0].decode() for line in lines]
+    memory = Memory(search, 2**20)
     for scope, readable in (
         (Scope("t"), ["open"]),
         (Scope("t", ("staff", "x")), ["open", "shared"]),
@@ -140,6 +142,8 @@ async def test_passages_outside_the_scope_are_not_handed_out_by_id(typesense: Ty
         (Scope("v", ("staff",)), []),
     ):
         assert [chunk.document_id for chunk in await search.chunks(scope, ids)] == readable
+        for _ in range(2):  # now that passages of the scopes before are remembered
+            assert [chunk.document_id for chunk in await memory.at("any").chunks(scope, ids)] == readable
 
 
 async def test_before_anything_is_indexed_nothing_is_found(typesense: Typesense) -> None:

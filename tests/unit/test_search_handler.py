@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from functions.search import handler
+from functions.search.memory import Memory
 from knts import channel, events, schemas
 from knts.channel import Frame
 from knts.errors import Temporary
@@ -62,14 +63,18 @@ class Desk:
     index: FakeIndex = field(default_factory=lambda: FakeIndex(HELD))
     frames: FakeFrames = field(default_factory=FakeFrames)
 
+    @property
+    def memory(self) -> Memory:
+        return Memory(self.index, 1)
+
     async def search(self, **data: Any) -> None:
         event = requested(events.SEARCH_REQUESTED, {"query": "lamp", "groups": [], **data})
-        return await handler.search(event, index=self.index, records=FakeRecords({}, self.index), frames=self.frames)
+        return await handler.search(event, memory=self.memory, records=FakeRecords({}, self.index), frames=self.frames)
 
     async def answer(self, question: str = "Who lights the lamp?", **data: Any) -> Event | None:
         event = requested(events.ANSWER_REQUESTED, {"question": question, "groups": [], **data})
         records = FakeRecords({}, self.index)
-        return await handler.find_passages(event, index=self.index, records=records, frames=self.frames)
+        return await handler.find_passages(event, memory=self.memory, records=records, frames=self.frames)
 
 
 def requested(event_type: str, data: dict[str, Any]) -> Event:
