@@ -69,7 +69,8 @@ async def answered(ollama: Ollama, asked: Asked) -> Answered:
     total = time.perf_counter() - began
     text = guard.end(cut=end.reason == "length")
     read = end.prompt_tokens or sum(len(message["content"]) for message in made.messages) // 4
-    return Answered(asked.question, text, abstention.after(text) is not None, first, total, read, pieces)
+    abstained = not text or abstention.after(text) is not None
+    return Answered(asked.question, text, abstained, first, total, read, pieces)
 
 
 def cited(asked: Asked, given: Answered) -> Answered:
