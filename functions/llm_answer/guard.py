@@ -20,12 +20,14 @@ _ENDED = re.compile(r"[.!?…。！？:][\"'”’)\]*`]*$")
 class Guard:
     """Takes the pieces of one answer in and says what of them may be shown.
 
-    `marks` are lines that the prompt wrote, no passage's own words; `tokens` is how many the answer may have.
+    `marks` are lines that the prompt wrote, no passage's own words; one that ends with a space stands for any line that
+    begins so. `tokens` is how many the answer may have.
     `shown` is all that was given out, `stopped` whether the answer is at its end although the model goes on.
     """
 
     def __init__(self, marks: Sequence[str] = (), tokens: int = 0) -> None:
         self.marks = [_plain(mark) for mark in marks if mark.strip()]
+        self.beginnings = tuple(_plain(mark) for mark in marks if mark.strip() and mark.endswith(" "))
         self.most = tokens * FULL
         self.written = ""
         self.shown = ""
@@ -59,8 +61,7 @@ class Guard:
         """Where the answer begins: behind headings of the prompt that it was opened with."""
         begin = 0
         for line in self.written.splitlines(keepends=True):
-            open_ = not whole and not line.endswith("\n")
-            if line.strip() and not (self._mark(line) or (open_ and self._mark_begun(line))):
+            if line.strip() and not (self._mark(line, whole=whole) or self._mark_begun(line, whole=whole)):
                 break
             begin += len(line)
         return begin
@@ -69,20 +70,22 @@ class Guard:
         """Where the text begins to copy the prompt's own lines, or may; else its end."""
         at = 0
         for line in text.splitlines(keepends=True):
-            if at and self._mark(line):
+            if at and self._mark(line, whole=whole):
                 self.stopped = True
                 return at
+            if at and self._mark_begun(line, whole=whole):
+                return at
             at += len(line)
-            if not whole and not line.endswith("\n") and at > len(line) and self._mark_begun(line):
-                return at - len(line)
         return len(text)
 
-    def _mark(self, line: str) -> bool:
-        return any(_plain(line).startswith(mark) for mark in self.marks)
+    def _mark(self, line: str, *, whole: bool) -> bool:
+        plain = _plain(line)
+        return plain.startswith(self.beginnings) or ((whole or line.endswith("\n")) and plain in self.marks)
 
-    def _mark_begun(self, line: str) -> bool:
+    def _mark_begun(self, line: str, *, whole: bool) -> bool:
+        """Whether a line that is still being written may become the prompt's."""
         begun = _plain(line)
-        return bool(begun) and any(mark.startswith(begun) for mark in self.marks)
+        return not whole and not line.endswith("\n") and any(mark.startswith(begun) for mark in self.marks if begun)
 
     def _repeated(self, text: str, *, whole: bool) -> int:
         """Where a sentence is said again, or may be; else the text's end."""

@@ -59,7 +59,8 @@ class Budget:
 class Prompt:
     """What is asked of the model, and the passages of which it is shown something, in their order.
 
-    `marks` are the lines of it that are no passage's words: an answer that has them copies the prompt.
+    `marks` are the lines of it that are no passage's words, or their beginning up to a space: an answer that has them
+    copies the prompt.
     """
 
     messages: list[dict[str, str]]
@@ -89,7 +90,7 @@ def compose(
     last = f"{QUESTION} {harmless(question)}"
     user = "\n\n".join([*parts, last])
     messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
-    return Prompt(messages, options, shown, [*headings, QUESTION])
+    return Prompt(messages, options, shown, [*headings, f"{QUESTION} "])
 
 
 def relevant(question: str, passages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

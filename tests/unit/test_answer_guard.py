@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from functions.llm_answer.guard import Guard
 
-MARKS = ["Question: Where is Hamlet set?", "Hamlet – Dramatis Personae"]
+MARKS = ["Question: ", "Hamlet – Dramatis Personae:", "Hamlet:"]
 
 
 def fed(text: str, *, size: int = 3, tokens: int = 0, cut: bool = False) -> tuple[str, str, bool]:
@@ -27,7 +27,7 @@ class TestWhatIsStopped:
             ("It is in Denmark. The castle is old. It is in Denmark. And on.", "It is in Denmark. The castle is old."),
             ("It is in Denmark. It is in DENMARK!  It is in Denmark.", "It is in Denmark."),
             ("It is in Denmark.\n\nQuestion: Where is Hamlet set? Denmark.", "It is in Denmark."),
-            ("It is so.\nHamlet – Dramatis Personae\nCLAUDIUS", "It is so."),
+            ("It is so.\nHamlet – Dramatis Personae:\nCLAUDIUS", "It is so."),
             ("True. He is king of all, king of all, king of all, king of all.", "True."),
         ],
     )
@@ -43,7 +43,7 @@ class TestWhatIsStopped:
         assert len(answer) < 3 * len("Page to Paris – ")
 
     def test_headings_of_the_prompt_at_the_beginning_are_left_out(self, size: int) -> None:
-        assert fed("\nHamlet – Dramatis Personae\nIt is Denmark.", size=size)[1:] == ("It is Denmark.", False)
+        assert fed("\nHamlet – Dramatis Personae:\nIt is Denmark.", size=size)[1:] == ("It is Denmark.", False)
 
     def test_nothing_new_is_begun_shortly_before_the_limit(self, size: int) -> None:
         assert fed("One is here. Two is there. Three is far.", size=size, tokens=6)[1:] == (
@@ -58,6 +58,7 @@ class TestWhatIsStopped:
         "It does. It is old. It does.",
         "It is very, very, very old.",
         "- kn plugin list\n- kn plugin describe\n- kn plugin install",
+        "Two are named.\nHamlet: the prince.\nClaudius: the king.",
         "The question: where is it? It is in Denmark.",
         "Denmark",
     ],

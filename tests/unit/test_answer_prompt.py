@@ -29,7 +29,7 @@ def test_passages_come_first_with_their_titles_and_the_question_last() -> None:
 
 def test_its_own_lines_are_known_and_no_answer_goes_on_with_them() -> None:
     prompt = asked("Why?", passage("One.", 1, section="Part"), passage("Two.", 2, title=""))
-    assert prompt.marks == ["Title – Part:", "Passage 2:", "Question:"]
+    assert prompt.marks == ["Title – Part:", "Passage 2:", "Question: "]
     assert all(mark in prompt.messages[-1]["content"] for mark in prompt.marks)
     assert prompt.options["stop"] == ["\nQuestion:"]
 
