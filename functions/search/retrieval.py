@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 WINDOW = 150  # passages that are ranked together; later pages of a plain query are ranked window by window
 LISTED = 600  # passages whose ids are read for a loose query: what takes time is Typesense loading each of them
-FEWER = 300  # for a plain query, which is typed letter by letter: its words together are listed besides
+FEWER = 400  # for a plain query, which is typed letter by letter: its words together are listed besides
 LONGEST = 200  # ids that are read for one term
 MOST_MISSPELT = 6  # words of a query whose spelling is mended
 ENOUGH = 50  # passages that hold all of a plain query: with fewer, those that hold a part of it follow them
