@@ -105,7 +105,9 @@ def knts(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Knts:
 # -- what every command shares ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [[], ["load"], ["search"], ["ask"], ["events"], ["trace"], ["status"], ["up"]])
+@pytest.mark.parametrize(
+    "command", [[], ["load"], ["search"], ["ask"], ["events"], ["trace"], ["status"], ["up"], ["dead-letters"]]
+)
 def test_every_command_explains_itself(knts: Knts, command: list[str]) -> None:
     result = knts(*command, "--help")
     assert result.exit_code == 0
