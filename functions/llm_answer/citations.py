@@ -134,10 +134,12 @@ def _runs(claim: Claim, sources: Sequence[Source], weights: Sequence[float], wei
 
 
 def _carries(run: Run, claim: Claim, total: float, weigh: Weights) -> bool:
+    if run.new and weigh.speaking(run.source, run.source.sentence_at(run.place)):
+        total = sum(weigh(word) for word in claim.words if weigh.new(word))  # the question's words are there anyhow
     if run.weight < ENOUGH * total and not (_informative(run, claim) >= LONG_RUN and run.new):
         return False
     first, last = run.source.sentence_at(run.place), run.source.sentence_at(run.place + run.length - 1)
-    if run.length < SHORT_RUN and weigh.coincident(run.source, first):
+    if run.length < SHORT_RUN and weigh.coincident(run.source, first, run.length):
         return False
     around = {word.folded for word in run.source.words[first.first : last.last]}
     return _numbers(claim) <= around
@@ -150,7 +152,7 @@ def _spread(claim: Claim, sources: Sequence[Source], weigh: Weights) -> list[Spa
         for number, source in enumerate(sources)
         for sentence in source.sentences
         if _numbers(claim) <= {word.folded for word in source.of(sentence)}
-        and not (_newly(claim, sentence, weigh) < SHORT_RUN and weigh.coincident(source, sentence))
+        and not ((new := _newly(claim, sentence, weigh)) < SHORT_RUN and weigh.coincident(source, sentence, new))
     ]
     share, number, first = max(candidates, default=(0.0, 0, 0))
     if share < ENOUGH_SPREAD:

@@ -86,9 +86,14 @@ class Weights:
             had += sum(min(map(self.rarity.__getitem__, pair)) for pair in self.pairs & _pairs(source.of(sentence)))
             yield sentence.first, had / whole
 
-    def coincident(self, source: Source, sentence: Sentence) -> bool:
-        """Whether the question is spoken of elsewhere, and so much less here that a shared name proves nothing."""
-        return self.best >= SPEAKS and self.speaks[source.number, sentence.first] < NEAR * self.best
+    def coincident(self, source: Source, sentence: Sentence, shared: int) -> bool:
+        """Whether the question is spoken of elsewhere, and so much less here that `shared` words prove nothing."""
+        share = self.speaks[source.number, sentence.first] * max(shared, 1)
+        return self.best >= SPEAKS and share < NEAR * self.best
+
+    def speaking(self, source: Source, sentence: Sentence) -> bool:
+        """Whether this is a place that speaks of what the question asks, as much as any does."""
+        return self.best >= SPEAKS and self.speaks[source.number, sentence.first] >= NEAR * self.best
 
     def new(self, word: Word) -> bool:
         """Whether the word is informative and not the question's."""

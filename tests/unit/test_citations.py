@@ -115,8 +115,11 @@ class TestWhatIsTooWeak:
             ("Claudius.", ["Dramatis Personae\nCLAUDIUS, king of Denmark."]),
         ],
     )
-    def test_a_name_that_stands_elsewhere_than_what_the_question_asks(self, answer: str, quotes: list[str]) -> None:
-        assert [quote for _, quote in told(answer, KING, DENMARK)] == quotes
+    @pytest.mark.parametrize("speeches", [1, 5])
+    def test_a_name_that_stands_elsewhere_than_what_the_question_asks(
+        self, answer: str, quotes: list[str], speeches: int
+    ) -> None:
+        assert [quote for _, quote in told(answer, KING, DENMARK[:1] + DENMARK[1:] * speeches)] == quotes
 
     @pytest.mark.parametrize("answer", ["1.", "1. 2. 3.", "- ", "1. Falstaff\n2. Sack"])
     def test_the_marks_of_a_list(self, answer: str) -> None:
