@@ -2,8 +2,8 @@
 
 A chunk is one passage of one version of a document. Whatever a filter compares is stored as a digest (`tenant`,
 `readers`, `document`, `filters`), so that no text of a person ever needs escaping in a filter. What is searched is
-`words`, `title_words` and `section_words` (`knts.words.searchable` of `text`, `title` and `section`); the rest is
-stored for reading. Fields: schemas/typesense-collection.json.
+`words`, `title_words` and `section_words` (`knts.words.indexed` of `text`, `title` and `section`), and `pairs`, the
+neighbours in them; the rest is stored for reading. Fields: schemas/typesense-collection.json.
 """
 
 import hashlib

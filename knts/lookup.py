@@ -12,6 +12,7 @@ from typing import Any
 MOST_PER_PAGE = 250  # Typesense's own limit
 MOST_LOOKUPS = 50  # in one call, likewise
 MOST_EXACT = 4  # words of a lookup that are not in a phrase: with 32 filters Typesense takes no longer expression
+MOST_IN_PHRASE = 5  # words of a phrase that are looked up: its four pairs take no more of a filter than one word
 LONGEST_BEGINNING = 8  # letters; of what goes beyond, its dictionary compares only some (see typesense_search)
 
 Filters = Mapping[str, tuple[str, ...]]  # by key; one of the values must be there
@@ -28,14 +29,14 @@ class Scope:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Passages that hold all of `words` (folded forms, in title, section or text), and `phrase` in a row in one.
+    """Passages that hold all of `words` (folded forms, in title, section or text), and `phrase`'s neighbours in a row.
 
     `beginning`: also a word that begins like this, at most `LONGEST_BEGINNING` letters; `any_of`: also one of these
     words. Without any of them: every passage. `size` ids come back from page `page`, and the counts of the values of
     `facets`.
 
-    One phrase, and no word in it twice: Typesense drops those of several phrases that nobody's documents have, and
-    what it finds by a phrase that repeats itself depends on how it happens to store the words.
+    A phrase is looked up by its pairs of neighbours, which may stand apart from each other and in different titles: of
+    more than two words what is found need not hold it.
     """
 
     words: tuple[str, ...] = ()
@@ -49,10 +50,10 @@ class Lookup:
     def __post_init__(self) -> None:
         if len(self.beginning) > LONGEST_BEGINNING:
             raise ValueError(f"a word is looked up by at most {LONGEST_BEGINNING} of its first letters")
-        if len(self.words) > MOST_EXACT:
-            raise ValueError(f"at most {MOST_EXACT} words are looked up that are not in a phrase")
-        if len(self.phrase) == 1 or len(set(self.phrase)) < len(self.phrase):
-            raise ValueError("a phrase is looked up by two words or more, all of them different")
+        if len(self.words) > MOST_EXACT - bool(self.phrase):
+            raise ValueError(f"at most {MOST_EXACT} words are looked up, one less beside a phrase")
+        if len(self.phrase) == 1 or len(self.phrase) > MOST_IN_PHRASE:
+            raise ValueError(f"a phrase is looked up by two to {MOST_IN_PHRASE} words")
 
 
 @dataclass(frozen=True)

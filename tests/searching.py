@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -91,7 +92,7 @@ def holds(each: Chunk, lookup: Lookup) -> bool:
         words.issuperset(lookup.words)
         and (not lookup.any_of or not words.isdisjoint(lookup.any_of))
         and any(word.startswith(lookup.beginning) for word in words | {lookup.beginning and "\0"})
-        and (not lookup.phrase or any(places(lookup.phrase, found) for found in fields))
+        and all(any(places(pair, found) for found in fields) for pair in pairwise(lookup.phrase))
     )
 
 

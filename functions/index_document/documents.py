@@ -13,7 +13,7 @@ from functions.index_document.chunking import Passage, Section
 from knts.errors import Permanent
 from knts.events import Event
 from knts.index import EVERYONE, document_digest, filter_term, group_digest, meta_field, meta_value, tenant_digest
-from knts.words import searchable
+from knts.words import indexed, indexed_pairs
 
 MAX_KEYS = 128  # metadata keys of one document with its sections: each is a field of the index, which keeps it for good
 _NOT_IN_IDS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # no CloudEvent attribute may hold them
@@ -109,7 +109,7 @@ def _whole(about: Version, data: Mapping[str, Any]) -> dict[str, Any]:
         "document_id": about.id,
         "version": about.number,
         "title": data["title"],
-        "title_words": searchable(data["title"]),
+        "title_words": indexed(data["title"]),
         **{name: data[name] for name in ("url", "lang", "tags") if data.get(name)},
     }
 
@@ -135,9 +135,10 @@ def _passage(data: Mapping[str, Any], passage: Passage) -> dict[str, Any]:
     described = {**values, **named}
     return {
         "section": passage.title,
-        "section_words": searchable(passage.title),
+        "section_words": indexed(passage.title),
         "text": text,
-        "words": searchable(text),
+        "words": indexed(text),
+        "pairs": indexed_pairs(text, data["title"], passage.title),
         "start": passage.start,
         "end": passage.end,
         "filters": sorted({filter_term(key, one) for key, several in described.items() for one in several}),

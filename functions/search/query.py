@@ -15,7 +15,7 @@ from typing import Literal
 
 from functions.search.stems import shared_prefix, stem
 from functions.search.stopwords import STOP_WORDS
-from knts.lookup import LONGEST_BEGINNING, MOST_EXACT, Lookup
+from knts.lookup import LONGEST_BEGINNING, MOST_EXACT, MOST_IN_PHRASE, Lookup
 from knts.words import forms
 
 MOST_WORDS = 40  # of a query that must all be there; the rest of a pasted page is not looked up
@@ -109,10 +109,11 @@ class Query:
         """The passages that hold everything that was typed; of more than a few words, in a row as they were typed."""
         words, beginning = _parted(self.words[:MOST_WORDS], self.typing and len(self.words) <= MOST_WORDS)
         exact = tuple(dict.fromkeys([*self.quoted_words, *words]))
-        if len(exact) <= MOST_EXACT:
+        if len(exact) <= self.room:
             return Lookup(exact, self.phrase, beginning, page=page, size=size, facets=facets)
         phrase = self.phrase or longest_piece([words])
-        return Lookup(self.quoted_words[:MOST_EXACT], phrase, beginning, page=page, size=size, facets=facets)
+        beside = self.quoted_words[: MOST_EXACT - bool(phrase)]
+        return Lookup(beside, phrase, beginning, page=page, size=size, facets=facets)
 
     def together(self, size: int) -> Lookup:
         """The passages that hold all words that passages are ranked by, as far as they were typed like that.
@@ -120,7 +121,7 @@ class Query:
         None of them for more than a few words: no passage holds all of many.
         """
         terms = [term for term in self.terms if not term.away]
-        if not 0 < len(terms) <= MOST_EXACT:
+        if not 0 < len(terms) <= self.room:
             return Lookup()
         words, beginning = _parted(tuple(term.form for term in terms), terms[-1].open)
         return Lookup(words, self.phrase, beginning, size=size)
@@ -135,9 +136,15 @@ class Query:
         return tuple(phrase[0] for phrase in self.phrases if len(phrase) == 1)
 
     @property
+    def room(self) -> int:
+        """How many words a lookup takes beside the phrase."""
+        return MOST_EXACT - bool(self.phrase)
+
+    @property
     def certain(self) -> bool:
-        """Whether a lookup of the whole finds nothing but what is demanded."""
-        return set(self.phrases) <= {self.phrase, *((word,) for word in self.quoted_words[:MOST_EXACT])}
+        """Whether a lookup of the whole finds nothing but what is demanded: of a longer phrase it finds the pairs."""
+        words = ((word,) for word in self.quoted_words[: self.room])
+        return len(self.phrase) <= 2 and set(self.phrases) <= {self.phrase, *words}
 
     def demands(self, *texts: Sequence[str]) -> bool:
         """Whether every quoted phrase stands in one of the texts, which are lists of words."""
@@ -145,18 +152,9 @@ class Query:
 
 
 def longest_piece(phrases: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """The longest piece of the phrases, the first of equals; empty where there is none."""
-    return max((piece for phrase in phrases for piece in pieces(phrase)), key=len, default=())
-
-
-def pieces(phrase: Sequence[str]) -> list[tuple[str, ...]]:
-    """The parts of a phrase, overlapping, that are as long as can be without a word twice; of two words at least."""
-    found, start = [], 0
-    for end in range(1, len(phrase) + 1):
-        if end == len(phrase) or phrase[end] in phrase[start:end]:
-            found.append(tuple(phrase[start:end]))
-            start = end if end == len(phrase) else start + list(phrase[start:end]).index(phrase[end]) + 1
-    return [piece for piece in found if len(piece) > 1]
+    """The beginning of the longest of the phrases, the first of equals, as far as a lookup takes it; else nothing."""
+    longest = max((tuple(phrase) for phrase in phrases if len(phrase) > 1), key=len, default=())
+    return longest[:MOST_IN_PHRASE]
 
 
 def places(phrase: Sequence[str], words: Sequence[str]) -> list[int]:

@@ -4,9 +4,10 @@ A search's outcome must not depend on documents that the asker may not read. Typ
 in one tree per field, so these rules hold (from the source of 0.24, include/art.h and src/art.cpp, and tested):
 - whole words and alternatives are filters, which look a word up exactly. A query's words are looked up by a fuzzy walk
   that skips letters where the tree has a long stretch without branches: what it finds depends on everybody's words;
-- a query is only the beginning of a word, of no more letters than a node of the tree compares (8), or one quoted phrase
-  (of several, those that nobody's documents have are dropped), and its typos are off: spelling is mended by
-  `functions.search.spelling` with alternatives that are looked up exactly;
+- a query is only the beginning of a word, of no more letters than a node of the tree compares (8), and its typos are
+  off: spelling is mended by `functions.search.spelling` with alternatives that are looked up exactly;
+- a word is indexed once a passage, and phrases are found by pairs of neighbours that are indexed once too: when a
+  document that holds a word twice is deleted, 0.24 takes the word away from another document;
 - `max_candidates` is beyond any dictionary: the words that begin alike are ordered by how frequent they are overall,
   and cutting that list would tell of other people's words;
 - words are never dropped, split or joined (`drop_tokens_threshold` 0, `split_join_tokens` off);
@@ -21,13 +22,14 @@ from knts.clients.typesense import Missing, Typesense, failure
 from knts.errors import Temporary
 from knts.index import filter_by, meta_field, meta_key, scope_filter
 from knts.lookup import MOST_LOOKUPS, MOST_PER_PAGE, Chunk, Found, Lookup, Scope
+from knts.words import pairs, searchable
 
 log = logging.getLogger(__name__)
 
 SEARCHED = "words,title_words,section_words"
 PLAIN_FACETS = ("title", "tags", "lang")  # fields of their own; every other facet is a metadata key
 MOST_VALUES = 100  # of a facet that are asked for
-UNREAD = "content,content_hash,lead,tail,acl,filters,document,tenant,tenant_name,chunks"
+UNREAD = f"{SEARCHED},pairs,content,content_hash,lead,tail,acl,filters,document,tenant,tenant_name,chunks"
 _ALWAYS: dict[str, Any] = {
     "query_by": SEARCHED,
     "drop_tokens_threshold": 0,
@@ -97,12 +99,12 @@ def _within(scope: Scope) -> str:
 
 
 def _search(lookup: Lookup, within: str) -> dict[str, Any]:
-    quoted = f'"{" ".join(lookup.phrase)}"' if lookup.phrase else ""
     exact = [_holds(word) for word in lookup.words]
+    exact += [f"pairs:{pair}" for pair in pairs(lookup.phrase)]
     if lookup.any_of:
         exact.append(_holds(f"[{','.join(lookup.any_of)}]"))
     return {
-        "q": f"{quoted} {lookup.beginning}".strip() or "*",
+        "q": lookup.beginning or "*",
         "filter_by": " && ".join([within, *exact]),
         "prefix": str(bool(lookup.beginning)).lower(),
         "per_page": lookup.size,
@@ -162,9 +164,9 @@ def _chunk(document: Mapping[str, Any]) -> Chunk:
         start=document["start"],
         end=document["end"],
         url=document.get("url"),
-        words=document["words"],
-        title_words=document["title_words"],
-        section_words=document["section_words"],
+        words=searchable(document["text"]),
+        title_words=searchable(title),
+        section_words=searchable(document.get("section", "")),
         values={**metadata, **named, "tags": tuple(document.get("tags", ()))},
         metadata=metadata,
         readers=tuple(document["readers"]),

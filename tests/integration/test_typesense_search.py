@@ -1,8 +1,10 @@
 """Lookups on a real Typesense: they mean what an index in memory says they mean, whatever the documents hold."""
 
 import dataclasses
+import random
 import secrets
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,10 +15,12 @@ from knts.clients.chunks import Chunks
 from knts.clients.typesense import Typesense
 from knts.clients.typesense_search import ChunkSearch
 from knts.errors import Temporary
+from knts.index import document_digest
 from knts.lookup import Found, Lookup, Scope
 from knts.settings import TypesenseServer
-from tests.searching import FakeIndex, document
+from tests.searching import FakeIndex, chunk, document, holds
 
+TWICE = [f"word{letter}" for letter in "abcdefghijkl"]  # few enough for passages to hold some of them twice
 VOCABULARY = [
     "sling",
     "slings",
@@ -124,10 +128,25 @@ async def test_as_many_filters_and_words_as_a_request_may_have(typesense: Typese
     metadata = {f"key{number}": "v" for number in range(32)}
     search = await written(typesense, *document("d", "a b c d and e", metadata=metadata))
     scope = Scope("t", (), {key: ("v", *map(str, range(63))) for key in metadata})
-    lookup = Lookup(("a", "b", "c", "d"), ("and", "e"), "e", size=1)
-    [found, alternatives] = await search.look_up(scope, [lookup, Lookup(any_of=tuple("abc"))])
-    assert (found.total, alternatives.total) == (1, 1)
-    assert len(await search.chunks(scope, found.ids)) == 1
+    phrase = Lookup(("a", "b", "c"), ("a", "b", "c", "d", "and"), "e", size=1)
+    words, alternatives = Lookup(("a", "b", "c", "d"), beginning="e"), Lookup(any_of=tuple("abc"))
+    found = await search.look_up(scope, [phrase, words, alternatives])
+    assert [each.total for each in found] == [1, 1, 1]
+    assert len(await search.chunks(scope, found[0].ids)) == 1
+
+
+async def test_a_deleted_document_takes_no_word_away_from_another(typesense: Typesense) -> None:
+    """0.24.1 does, now and then, when the deleted one holds a word twice in a field."""
+    chance = random.Random(7)
+    texts = {f"d{number}": " ".join(chance.choices(TWICE, k=10)) for number in range(24)}
+    search = await written(typesense, *(line for name, text in texts.items() for line in document(name, text)))
+    lookups = [*(Lookup((word,)) for word in TWICE), *(Lookup(phrase=pair) for pair in pairwise(TWICE))]
+    for name in chance.sample(sorted(texts), 18):
+        del texts[name]
+        await Chunks(typesense).drop_up_to(document_digest("t", name), 1)
+        held = [chunk(other, text) for other, text in texts.items()]
+        found = await search.look_up(Scope("t"), lookups)
+        assert [each.total for each in found] == [sum(holds(each, lookup) for each in held) for lookup in lookups]
 
 
 async def test_passages_outside_the_scope_are_not_handed_out_by_id(typesense: Typesense) -> None:

@@ -49,6 +49,22 @@ def test_words_of_what_is_searchable_are_the_same_words(text: str) -> None:
     assert words.forms(words.searchable(text)) == words.forms(text)
 
 
+@given(st.lists(st.sampled_from(["to", "be", "or", "not"]), max_size=12))
+def test_what_is_indexed_holds_each_word_and_each_pair_of_neighbours_once(typed: list[str]) -> None:
+    text = " ".join(typed)
+    assert sorted(words.indexed(text).split()) == sorted(set(typed))
+    held = words.indexed_pairs(text).split()
+    assert len(held) == len(set(held))
+    assert set(held) == set(words.pairs(typed))
+
+
+def test_neighbours_in_different_texts_are_no_pair() -> None:
+    assert set(words.indexed_pairs("to be", "or not").split()) == {
+        *words.pairs(["to", "be"]),
+        *words.pairs(["or", "not"]),
+    }
+
+
 @given(st.text(alphabet=st.characters(codec="ascii")))
 def test_case_makes_no_difference(text: str) -> None:
     assert words.forms(text.upper()) == words.forms(text)
