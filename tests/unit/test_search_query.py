@@ -73,9 +73,7 @@ def test_the_whole_query_keeps_its_order_and_leaves_the_last_word_open() -> None
     assert parse("slings and arr").whole() == Lookup(("slings", "and"), beginning="arr")
     assert parse("slings and arrows ").whole(page=2, size=3) == Lookup(("slings", "and", "arrows"), page=2, size=3)
     assert parse("outrageously").whole() == Lookup(("outrageously",))
-    assert parse("to be or not to be that is the quest").whole() == Lookup(
-        (), ("to", "be", "or", "not", "to"), "quest"
-    )
+    assert parse("to be or not to be that is the quest").whole() == Lookup((), ("to", "be", "or", "not", "to"), "quest")
     assert parse('"slings and" arr').whole() == Lookup((), ("slings", "and"), "arr")
 
 
