@@ -23,7 +23,7 @@ WORDS = """
 river stone harbour winter ledger signal copper meadow anchor lantern bridge orchard summit canyon velvet
 engine station captain market garden window thunder silver forest island letter season mirror travel hollow
 """.split()  # noqa: SIM905 - it reads as words
-BUDGET = prompt.Budget(context=8192, passages=1500, answer=400)  # llm-answer's defaults
+BUDGET = prompt.Budget(context=8192, passages=260, answer=80)  # what the packaged model is given: knts/local/plan.py
 Row = tuple[object, ...]
 
 
