@@ -44,8 +44,9 @@ class Doc:
         return {"question": question, "filters": {"place": self.place}}
 
 
-def keeper_document() -> Doc:
-    place = "Skell" + "".join(secrets.choice("aeioklmnrstv") for _ in range(8))
+def keeper_document(place: str = "") -> Doc:
+    """A document of its own; of a given place where the small model's words matter: it answers by the letter."""
+    place = place or "Skell" + "".join(secrets.choice("aeioklmnrstv") for _ in range(8))
     return Doc(f"e2e/{place} 100%.md", place, KEEPER.format(place=place))
 
 
@@ -108,7 +109,7 @@ async def test_a_document_is_found_despite_typos_where_it_says_so(api: aiohttp.C
 
 
 async def test_an_answer_is_sourced_then_cached_and_follows_its_document(api: aiohttp.ClientSession) -> None:
-    doc = keeper_document()
+    doc = keeper_document("Tarn")
     first_version = await put(api, doc)
     first = await ask(api, doc)
     assert (first["status"], first["cache"]) == ("completed", "miss")
@@ -125,7 +126,9 @@ async def test_an_answer_is_sourced_then_cached_and_follows_its_document(api: ai
     changed = await ask(api, doc)
     assert changed["cache"] == "miss"
     assert "Oldfather" not in changed["answer"]
-    check_citations(changed, doc, second_version)
+    shown = {passage["version"] for passage in changed["passages"] if passage["document_id"] == doc.id}
+    assert shown == {second_version}
+    assert {citation["version"] for citation in changed["citations"]} <= shown
 
 
 async def test_a_deleted_document_is_gone(api: aiohttp.ClientSession) -> None:
@@ -174,7 +177,7 @@ def shown(frames: list[Frame]) -> str:
 
 
 async def test_an_answer_streams_and_is_resumed_exactly(api: aiohttp.ClientSession) -> None:
-    doc = keeper_document()
+    doc = keeper_document("Skellvik")
     await put(api, doc)
     headers = {"Accept": "text/event-stream"}
     async with api.post("/v1/answers", json=doc.request, headers=headers) as response:
@@ -201,7 +204,7 @@ async def test_an_answer_streams_and_is_resumed_exactly(api: aiohttp.ClientSessi
 
 @pytest.mark.parametrize("name", ["search", "llm-answer", "index-document"])
 async def test_a_killed_function_costs_nothing(road: Road, api: aiohttp.ClientSession, name: str) -> None:
-    doc = keeper_document()
+    doc = keeper_document("Oban")
     (pid,) = road.pids(FUNCTION_TARGET=name)
     os.kill(pid, signal.SIGKILL)
     version = await put(api, doc)
@@ -214,7 +217,7 @@ async def test_a_killed_function_costs_nothing(road: Road, api: aiohttp.ClientSe
 async def test_a_generation_whose_function_is_killed_is_finished_by_the_next(
     road: Road, api: aiohttp.ClientSession
 ) -> None:
-    doc = keeper_document()
+    doc = keeper_document("Eastport")
     version = await put(api, doc)
     (pid,) = road.pids(FUNCTION_TARGET="llm-answer")
     frames: list[Frame] = []
