@@ -106,7 +106,7 @@ async def test_hits_appear_while_typing_and_the_address_keeps_them(visit: Visit)
 
     await expect(visit.page.locator(".hit mark").first).to_have_text("slings")
     await expect(visit.page).to_have_url(re.compile(r"/\?q=slings$"))
-    await expect(visit.page.locator("#announce")).to_have_text("1 passage in 2 ms")
+    await expect(visit.page.locator("#announce-hits")).to_have_text("1 passage in 2 ms")
     await visit.page.reload()
     await expect(visit.page.locator(".hit mark").first).to_have_text("slings")
     assert len(visit.ingress.searches) < 10  # not one search a letter, each with its facets

@@ -87,7 +87,7 @@ async def test_a_search_as_you_type_is_a_fragment_that_names_its_address(page: h
     assert "<!doctype" not in response.text
     assert "<mark>rotten</mark>" in response.text
     assert response.headers["hx-replace-url"] == "/?q=rotten"
-    assert '<div id="announce" hx-swap-oob="innerHTML">1 passage in 2 ms</div>' in response.text
+    assert '<div id="announce-hits" hx-swap-oob="innerHTML">1 passage in 2 ms</div>' in response.text
 
 
 async def test_typing_on_keeps_the_answer_in_the_address(page: httpx.AsyncClient) -> None:

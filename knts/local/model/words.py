@@ -82,6 +82,7 @@ def _ask(kind: str, path: str, body: Mapping[str, Any], turns: dict[str, Any]) -
         raise Refused(400, "stream must be true or false")
     payload = turns | options(body.get("options") or {}) | _format(body.get("format"))
     payload |= {"stream": True, "stream_options": {"include_usage": True}}
+    payload["cache_prompt"] = False  # what was read before would change the rounding, and so the words, of this answer
     return Ask(model, kind, path, payload, stream is not False)
 
 
