@@ -19,14 +19,15 @@ class FlightGone(Temporary):
 class Joined:
     """What an ask is to a flight.
 
-    `role` is one of: LEADER (generate, holding `token`; `streamed` when readers have seen text that needs a reset
-    first), FOLLOWER (somebody else generates), HELD (this ask leads it in a delivery that still holds the lease for
-    `retry_after` seconds), FINISHED (`led` when this ask led it), ENDED (nobody waits), GONE (the streams expired).
+    `role` is one of: LEADER (generate, holding `token`; `streamed` is the digest of the model whose words readers have
+    already, or empty), FOLLOWER (somebody else generates), HELD (this ask leads it, in a delivery that still holds the
+    lease for `retry_after` seconds), FINISHED (`led` when this ask led it), ENDED (nobody waits), GONE (the streams
+    expired).
     """
 
     role: str
     flight: str = ""
     token: str = ""
-    streamed: bool = False
+    streamed: str = ""
     led: bool = False
     retry_after: float = 0.0

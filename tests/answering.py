@@ -12,6 +12,7 @@ from knts import channel, events, schemas
 from knts.clients.answer_cache import AnswerCache
 from knts.clients.channel import Channel
 from knts.clients.flights import Flights
+from knts.clients.line import Line
 from knts.clients.ollama import Ollama, OllamaLimits
 from knts.clients.records import Records
 from knts.clients.redis import Redis
@@ -113,16 +114,30 @@ class Desk:
 
 @contextlib.asynccontextmanager
 async def desk(
-    redis: Redis, redis_cache: Redis, *, limits: OllamaLimits | None = None, lease_ms: int = 5000, **answer: int
+    redis: Redis,
+    redis_cache: Redis,
+    *,
+    limits: OllamaLimits | None = None,
+    lease_ms: int = 5000,
+    fallback: str = "",
+    **answer: int,
 ) -> AsyncIterator[Desk]:
-    """A desk with the document `hamlet` indexed in version 1."""
+    """A desk with the document `hamlet` indexed in version 1; `fallback` is a model."""
     async with (
         ScriptedOllama().serving() as scripted,
         Ollama(OllamaServer(url=scripted.url, model="small"), limits) as ollama,
+        Ollama(OllamaServer(url=scripted.url, model=fallback), limits) as spare,
     ):
         cache = AnswerCache(redis_cache)
         tools = Tools(
-            ollama, Flights(redis, lease_ms=lease_ms), cache, Records(redis), Channel(redis), AnswerLimits(**answer)
+            ollama,
+            Flights(redis, lease_ms=lease_ms),
+            Line(redis, lease_ms=lease_ms),
+            cache,
+            Records(redis),
+            Channel(redis),
+            AnswerLimits(**answer),
+            fallback=spare if fallback else None,
         )
         made = Desk(tools, scripted, redis, cache)
         await made.index()

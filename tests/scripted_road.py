@@ -117,6 +117,7 @@ class ScriptedRoad:
             "REDIS_URL": redis_url,
             "REDIS_CACHE_URL": redis_cache_url,
             "KNTS_HOST": "127.0.0.1",
+            "OLLAMA_MODEL": "scripted",
             "TYPESENSE_URL": "http://127.0.0.1:9",
             "TYPESENSE_API_KEY": "none",
             **more,

@@ -13,14 +13,39 @@ from functions.ingress.ports import Channel, Flights, Records, Tailer
 from functions.ingress.reading import Reading
 from functions.ingress.standing import Standing, quotes, standing
 from knts import answers, channel, errors
+from knts.answer_keys import fast_key
 from knts.channel import Frame, Position
 from knts.errors import DeadlineExceeded, Gone, KntsError, NotFound
+from knts.line import Wanted, model_name, ticket_of
 
 ANSWER, SEARCH = "answer", "search"
 Ask = Mapping[str, str]
 Event = tuple[str, str, dict[str, Any]]  # opaque id, type, data
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
+
+
+def new_id() -> str:
+    """An ask's id: 128 random bits."""
+    return secrets.token_hex(16)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How an ask for an answer is opened.
+
+    `most` tickets may wait for its model, which is `model` where it names none.
+    """
+
+    id: str
+    model: str
+    most: int
+    listening: bool
+
+    def question_key(self, who: Principal, request: Mapping[str, Any]) -> str:
+        """What two must have in common to share a ticket, as they would share a flight if the evidence is the same."""
+        alone = self.id if request.get("cache") == "off" else ""
+        return fast_key(alone, who.tenant, who.groups, request, self.model)
 
 
 @dataclass
@@ -32,11 +57,22 @@ class Asks:
     tailer: Tailer
     records: Records
 
-    async def open(self, who: Principal, kind: str, question: str, seconds: float, **fields: str) -> str:
-        """A new ask with its `queued` frame, which must be done within `seconds`: its id, 128 random bits."""
-        ask_id = secrets.token_hex(16)
-        await self.channel.open(ask_id, {"id": ask_id}, **self._noted(who, kind, question, seconds), **fields)
+    async def search(self, who: Principal, query: str, seconds: float) -> str:
+        """A new ask for a search, which must be done within `seconds`: its id, 128 random bits."""
+        ask_id = new_id()
+        await self.channel.open(ask_id, {"id": ask_id}, **self._noted(who, SEARCH, query, seconds))
         return ask_id
+
+    async def open(self, who: Principal, request: Mapping[str, Any], seconds: float, opening: Opening) -> None:
+        """A new ask for an answer, with its `queued` frame and a ticket. Raises Busy where there is no place.
+
+        What is asked is kept with it, so that it can be published again.
+        """
+        noted = self._noted(who, ANSWER, request["question"], seconds)
+        line = ticket_of(who.tenant, opening.question_key(who, request))
+        wanted = Wanted(model_name(request.get("model") or opening.model), line, opening.most, noted["deadline"])
+        more = {"request": orjson.dumps(request).decode(), **({} if opening.listening else {"async": "1"})}
+        await self.channel.open(opening.id, {"id": opening.id}, wanted=wanted, **noted, **more)
 
     async def open_answered(
         self, who: Principal, question: str, seconds: float, known: Mapping[str, Any]

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from functions.ingress.access import Principal
+from functions.ingress.doors import Doors
 from functions.ingress.ports import Publisher, Record, Records, Texts
 from functions.ingress.requests import checked, checked_document, refuse
 from knts import events
@@ -30,13 +31,19 @@ class Documents:
     publisher: Publisher
     records: Records
     texts: Texts
+    doors: Doors
 
     async def put_document(self, who: Principal, document_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """Publish a new or changed document: `{"id", "version", "event_id"}`.
 
         `document` is `{"title", "text", "version"?, "url"?, "lang"?, "tags"?, "acl"?, "metadata"?, "sections"?}`;
-        an `id` in it must be the same. Raises BadRequest, TooLarge, Temporary.
+        an `id` in it must be the same. Raises BadRequest, TooLarge, Busy, Temporary.
         """
+        with self.doors.changes.passed():
+            return await self.put(who, document_id, document)
+
+    async def put(self, who: Principal, document_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """The same, for one of many that come together and wait for each other."""
         if document.get("id", document_id) != document_id:
             refuse([{"field": "id", "rule": "must be the id in the path, or absent"}])
         data = checked_document({**document, "id": document_id})
@@ -48,8 +55,9 @@ class Documents:
     async def delete_document(self, who: Principal, document_id: str, version: int | None = None) -> dict[str, Any]:
         """Publish a deletion, which is a version too: `{"id", "version", "event_id"}`."""
         checked(events.DOCUMENT_DELETED, {"id": document_id, "version": 1 if version is None else version})
-        version = await self._version(who, document_id, version, None)
-        return await self._announce(who, events.DOCUMENT_DELETED, {"id": document_id, "version": version})
+        with self.doors.changes.passed():
+            version = await self._version(who, document_id, version, None)
+            return await self._announce(who, events.DOCUMENT_DELETED, {"id": document_id, "version": version})
 
     async def document(self, who: Principal, document_id: str, *, text: bool = False) -> dict[str, Any]:
         """`{"id", "version", "status", "chunks", "title", "url", "updated", …}`, its text where asked for.
@@ -77,11 +85,12 @@ class Documents:
         Lines are worked side by side, but those with the same id one after the other. At most `REFUSALS_TOLD`
             refusals are told; `refused_count` counts all.
         """
-        async with asyncio.TaskGroup() as tasks:
-            loading = Loading(self, who, tasks)
-            async for number, line in lines:
-                await loading.take(number, line)
-        return loading.result()
+        with self.doors.loads.passed():
+            async with asyncio.TaskGroup() as tasks:
+                loading = Loading(self, who, tasks)
+                async for number, line in lines:
+                    await loading.take(number, line)
+            return loading.result()
 
     async def _version(self, who: Principal, document_id: str, version: int | None, acl: list[str] | None) -> int:
         if version is None:
@@ -145,7 +154,7 @@ class Loading:
         if before is not None:
             await asyncio.wait([before])
         try:
-            await self._documents.put_document(self._who, document_id, document)
+            await self._documents.put(self._who, document_id, document)
             self._accepted += 1
         except KntsError as error:
             self._refuse(number, document_id, error)

@@ -4,14 +4,17 @@
 can widen what that principal may see.
 """
 
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
+
 from functions.ingress.access import Principal
-from functions.ingress.asks import ANSWER, SEARCH, Asks, Event
+from functions.ingress.asks import ANSWER, SEARCH, Asks, Event, Opening, new_id
 from functions.ingress.documents import SOURCE, Documents
 from functions.ingress.failures import told
 from functions.ingress.following import HEARTBEAT, follow
@@ -29,11 +32,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Limits:
-    """How many seconds a search, an answer that is listened to, and one that is not, may take."""
+    """How many seconds a search, an answer that is listened to, and one that is not, may take.
+
+    `queue` is how many different questions may wait for one model.
+    """
 
     search: float = 10.0
     answer: float = 120.0
     unheard: float = 600.0
+    queue: int = 32
 
 
 @dataclass(frozen=True)
@@ -56,12 +63,17 @@ class Ingress(Documents):
     presence: Presence
     remembered: Remembered
     limits: Limits
+    model: str  # the one that answers where a request names none
 
     async def search(self, who: Principal, query: dict[str, Any]) -> dict[str, Any]:
         """The search result of `{"query", "limit"?, "offset"?, "filters"?, "facets"?}`, as GET /v1/search gives it."""
         data = checked(events.SEARCH_REQUESTED, query, groups=list(who.groups))
-        ask_id = await self.asks.open(who, SEARCH, data["query"], self.limits.search)
-        await self._publish(who, ask_id, events.SEARCH_REQUESTED, data, self.limits.search)
+        with self.doors.searches.passed():
+            return await self._search(who, data)
+
+    async def _search(self, who: Principal, data: dict[str, Any]) -> dict[str, Any]:
+        ask_id = await self.asks.search(who, data["query"], self.limits.search)
+        await self._publish(who.tenant, ask_id, events.SEARCH_REQUESTED, data, self.limits.search)
         async for _, event_type, result in follow(self.asks, self.presence, who, ask_id, SEARCH, Position(), None):
             if event_type == channel.RESULT:
                 return result
@@ -86,9 +98,23 @@ class Ingress(Documents):
         seconds = self.limits.answer if listening else self.limits.unheard
         if (known := await self._recall(who, data)) is not None:
             return Begun(*await self.asks.open_answered(who, data["question"], seconds, known))
-        ask_id = await self.asks.open(who, ANSWER, data["question"], seconds, **({} if listening else {"async": "1"}))
-        await self._publish(who, ask_id, events.ANSWER_REQUESTED, data, seconds)
-        return Begun(ask_id)
+        opening = Opening(new_id(), self.model, self.limits.queue, listening)
+        self.doors.streams.check()
+        self.doors.road.enter(opening.id)
+        try:
+            await self.asks.open(who, data, seconds, opening)
+            await self._publish(who.tenant, opening.id, events.ANSWER_REQUESTED, data, seconds)
+        except KntsError:
+            self.doors.road.arrived(opening.id)
+            raise
+        return Begun(opening.id)
+
+    async def ask_again(self, ask_id: str) -> None:
+        """Publish a question again whose flight nobody leads any more: whoever gets it takes the flight over."""
+        ask = await self.asks.channel.ask(ask_id)
+        if ask and "request" in ask and (left := self.asks.left_seconds(ask)) > 0:
+            log.warning("a flight lost its leader: its question is published again", extra={"ask": ask_id})
+            await self._announce_ask(ask["tenant"], ask_id, events.ANSWER_REQUESTED, orjson.loads(ask["request"]), left)
 
     def follow(
         self, who: Principal, ask_id: str, after: Position, *, heartbeat: float | None = None
@@ -100,7 +126,19 @@ class Ingress(Documents):
         comes whenever that long nothing did, and at once when nothing waits to be read. Nothing at all comes after
         the end's position. At the deadline the answer is ended as failed. Raises NotFound, Gone.
         """
-        return follow(self.asks, self.presence, who, ask_id, ANSWER, after, heartbeat)
+        return self._follow(who, ask_id, after, heartbeat)
+
+    async def _follow(
+        self, who: Principal, ask_id: str, after: Position, heartbeat: float | None
+    ) -> AsyncGenerator[Event]:
+        with self.doors.streams.passed(), contextlib.ExitStack() as leaving:
+            leaving.callback(self.doors.road.arrived, ask_id)
+            events = follow(self.asks, self.presence, who, ask_id, ANSWER, after, heartbeat)
+            async with contextlib.aclosing(events):
+                async for event in events:
+                    if event[1] in (channel.JOINED, channel.DELTA):
+                        self.doors.road.arrived(ask_id)
+                    yield event
 
     async def answer(self, who: Principal, ask_id: str) -> dict[str, Any] | None:
         """The finished answer, or None while it is being made. Raises NotFound, Gone.
@@ -121,18 +159,23 @@ class Ingress(Documents):
             await self.asks.cancel(who, ask_id)
 
     async def _publish(
-        self, who: Principal, ask_id: str, event_type: str, data: Mapping[str, Any], seconds: float
+        self, tenant: str, ask_id: str, event_type: str, data: Mapping[str, Any], seconds: float
     ) -> None:
         """Somebody listens already; if the event can't be published, he is told."""
-        at = self.asks.tailer.now_ms() / 1000 + seconds
-        expiry = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-        named = {"subject": ask_id, "correlationid": ask_id, "tenant": who.tenant, "expirytime": expiry}
         try:
-            await self.publisher.publish(events.new_event(event_type, SOURCE, data, **named))
+            await self._announce_ask(tenant, ask_id, event_type, data, seconds)
         except KntsError as error:
             log.warning("not published: %s", error.detail)
             await self.asks.fail(ask_id, error)
             raise
+
+    async def _announce_ask(
+        self, tenant: str, ask_id: str, event_type: str, data: Mapping[str, Any], seconds: float
+    ) -> None:
+        at = self.asks.tailer.now_ms() / 1000 + seconds
+        expiry = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+        named = {"subject": ask_id, "correlationid": ask_id, "tenant": tenant, "expirytime": expiry}
+        await self.publisher.publish(events.new_event(event_type, SOURCE, data, **named))
 
     async def _recall(self, who: Principal, data: Mapping[str, Any]) -> dict[str, Any] | None:
         """A remembered answer that still holds. A cache that is away costs time, never the answer."""

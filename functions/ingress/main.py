@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from functions.ingress import contract
 from functions.ingress.api import Api, Pace
 from functions.ingress.asks import Asks
+from functions.ingress.doors import Door, Doors, Road
 from functions.ingress.gate import AccessSettings, Gate
 from functions.ingress.handler import Limits
 from functions.ingress.measured import Measured
@@ -32,7 +33,7 @@ from knts.clients.tailer import Tailer
 from knts.clients.typesense import Typesense
 from knts.errors import NotFound
 from knts.runtime import HttpFunction, RuntimeSettings, problem_response
-from knts.settings import CacheRedis, DurableRedis, Sink, TypesenseServer, read, seconds, setting
+from knts.settings import CacheRedis, DurableRedis, Sink, TypesenseServer, positive_int, read, seconds, setting
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,28 @@ class IngressSettings:
     publish: float = setting("KNTS_PUBLISH_DEADLINE", "seconds to get an event to the Broker", 5.0, parse=seconds)
     heartbeat: float = setting("KNTS_HEARTBEAT", "seconds between comments on a silent stream", 15.0, parse=seconds)
     presence: float = setting(
-        "KNTS_PRESENCE", "seconds between telling the model's flights who still listens", 10.0, parse=seconds
+        "KNTS_PRESENCE", "seconds between telling the model's flights who still listens", 3.0, parse=seconds
     )
-    model: str = setting("OLLAMA_MODEL", "llm-answer's model; without it no answer is remembered here", "")
+    model: str = setting("OLLAMA_MODEL", "llm-answer's model, for which questions wait that name none")
+    queue: int = setting("KNTS_QUEUE", "different questions that may wait for one model", 32, parse=positive_int)
+    streams: int = setting("KNTS_STREAMS", "answers that are read here at the same time", 8000, parse=positive_int)
+    road: int = setting("KNTS_QUESTIONS", "questions on their way from here to a flight", 512, parse=positive_int)
+    searches: int = setting("KNTS_SEARCHES", "searches under way here", 64, parse=positive_int)
+    changes: int = setting("KNTS_CHANGES", "single changes of documents under way here", 64, parse=positive_int)
+    loads: int = setting("KNTS_LOADS", "bodies of many documents under way here", 8, parse=positive_int)
     patience: float = setting(
         "KNTS_SLOW_CLIENT", "seconds after which a client that takes no event is given up", 60.0, parse=seconds
     )
+
+    @property
+    def doors(self) -> Doors:
+        return Doors(
+            Door(self.searches, "searches"),
+            Door(self.changes, "changes"),
+            Door(self.loads, "loads"),
+            Door(self.streams, "streams of answers"),
+            Road(self.road),
+        )
 
 
 @contextlib.asynccontextmanager
@@ -68,7 +85,7 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
         typesense = await stack.enter_async_context(Typesense(typesense_server))
         flights, records = Flights(durable), Records(durable)
         tailer = await stack.enter_async_context(Tailer(durable).running())
-        presence = await stack.enter_async_context(Presence(flights, every=settings.presence).telling())
+        presence = Presence(flights, every=settings.presence)
         ingress = Measured(
             publisher=publisher,
             records=records,
@@ -76,8 +93,11 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
             asks=Asks(Channel(durable), flights, tailer, records),
             presence=presence,
             remembered=Remembered(records, AnswerCache(cache), settings.model),
-            limits=Limits(settings.search, settings.answer, settings.unheard),
+            limits=Limits(settings.search, settings.answer, settings.unheard, settings.queue),
+            doors=settings.doors,
+            model=settings.model,
         )
+        await stack.enter_async_context(presence.telling(ingress.ask_again))
 
         async def ready() -> None:
             await redis_client.ping(durable)

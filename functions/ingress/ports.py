@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from functions.ingress.standing import Readable
 from knts.channel import Frame
 from knts.events import Event
+from knts.line import Wanted
 
 
 class Publisher(Protocol):
@@ -17,7 +18,15 @@ class Publisher(Protocol):
 class Channel(Protocol):
     """Asks and their frames."""
 
-    async def open(self, correlation_id: str, first: dict[str, Any], /, **fields: str | int | float) -> str | None: ...
+    async def open(
+        self,
+        correlation_id: str,
+        first: dict[str, Any],
+        /,
+        *,
+        wanted: Wanted | None = None,
+        **fields: str | int | float,
+    ) -> str | None: ...
 
     async def append(
         self, correlation_id: str, frame_type: str, data: dict[str, Any], /, *, once: bool = True, **fields: str | float
@@ -59,7 +68,8 @@ class Flights(Protocol):
 
     async def leave(self, flight_id: str, ask_id: str) -> None: ...
 
-    async def seen(self, flight_id: str, ask_ids: Sequence[str]) -> None: ...
+    async def seen(self, flight_id: str, ask_ids: Sequence[str]) -> bool:
+        """True where one of them must be published again, since nobody leads the flight."""
 
 
 class Remembered(Protocol):

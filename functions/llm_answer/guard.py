@@ -21,16 +21,15 @@ class Guard:
     """Takes the pieces of one answer in and says what of them may be shown.
 
     `marks` are lines that the prompt wrote, no passage's own words; one that ends with a space stands for any line that
-    begins so. `tokens` is how many the answer may have.
+    begins so. `tokens` is how many the answer may have, `given` words of it that were shown before: the model goes on.
     `shown` is all that was given out, `stopped` whether the answer is at its end although the model goes on.
     """
 
-    def __init__(self, marks: Sequence[str] = (), tokens: int = 0) -> None:
+    def __init__(self, marks: Sequence[str] = (), tokens: int = 0, given: str = "") -> None:
         self.marks = [_plain(mark) for mark in marks if mark.strip()]
         self.beginnings = tuple(_plain(mark) for mark in marks if mark.strip() and mark.endswith(" "))
         self.most = tokens * FULL
-        self.written = ""
-        self.shown = ""
+        self.written = self.shown = given
         self.stopped = False
 
     def feed(self, piece: str) -> str:

@@ -4,16 +4,17 @@ Nothing here remembers what it has seen: a delivery that comes again finds its f
 gives the same reply.
 """
 
+import asyncio
 import logging
 import time
 from typing import Any
 
-from functions.llm_answer import abstention, leading, outcome, prompt
+from functions.llm_answer import abstention, leading, outcome
 from functions.llm_answer.currency import Currency, currency
 from functions.llm_answer.outcome import Asked, Work
 from functions.llm_answer.ports import Tools
+from functions.llm_answer.preparing import prepared
 from knts import answers
-from knts.answer_keys import PROMPT_VERSION
 from knts.channel import CITATION, DELTA
 from knts.errors import KntsError, Permanent, Temporary
 from knts.events import Event
@@ -21,14 +22,16 @@ from knts.flights import FINISHED, GONE, HELD, LEADER, Joined
 
 log = logging.getLogger(__name__)
 
+HELD_POLL_SECONDS = 0.2
+
 
 async def answer(event: Event, *, tools: Tools) -> Event | None:
     """Answer a question from its passages: abstain, serve the cached answer, or join the flight that writes it."""
-    asked = Asked.of(event, tools.models.default_model)
-    ask = await tools.asks.ask(asked.id)
+    ask = await tools.asks.ask(event.correlation_id)
     if ask is None:
         log.info("nobody waits any more: the ask has expired")
         return None
+    asked = Asked.of(event, tools.models.default_model, ask.get("ticket", ""))
     flying = ask.get("flight", "")
     if not flying and (reason := abstention.before(asked.question, asked.passages)):
         return await finish(tools, *outcome.abstained(asked, reason, now_ms()))
@@ -41,16 +44,12 @@ async def answer(event: Event, *, tools: Tools) -> Event | None:
         return await finish(tools, work, hit, cache="hit")
     anew = asked.mode != "use" or not evidence.current
     joined = await tools.flights.join(work.flight_key, asked.id, anew=anew)
+    patience = tools.flights.lease_ms / 1000
+    while joined.role == HELD and patience > 0:  # a leader that died: its lease runs out; one that lives goes on
+        patience -= HELD_POLL_SECONDS
+        await asyncio.sleep(HELD_POLL_SECONDS)
+        joined = await tools.flights.join(work.flight_key, asked.id, anew=anew)
     return await take_part(work, joined, tools)
-
-
-async def prepared(asked: Asked, tools: Tools) -> Work:
-    """What to ask of which model. Raises Permanent for an unknown model or option, Temporary when Ollama is away."""
-    model = await tools.models.model(asked.request.get("model"))
-    options = asked.request.get("options", {})
-    made = prompt.compose(asked.question, asked.passages, options, model.context, tools.limits.budget)
-    version = f"{PROMPT_VERSION}/{tools.limits.prompt}"  # the same evidence may be shown more or less of
-    return Work(asked, model.name, model.digest, made.options, version, made.messages, made.shown, made.marks)
 
 
 async def cached(work: Work, evidence: Currency, tools: Tools) -> dict[str, Any] | None:

@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from functions.llm_answer import abstention, outcome
@@ -18,16 +18,21 @@ from functions.llm_answer.citations import cite
 from functions.llm_answer.currency import currency
 from functions.llm_answer.guard import Guard
 from functions.llm_answer.outcome import Work
-from functions.llm_answer.ports import Tools
-from knts.channel import CITATION, DELTA, RESET
+from functions.llm_answer.ports import Models, Tools
+from functions.llm_answer.preparing import fallback
+from functions.llm_answer.prompt import tokens
+from knts.channel import CITATION, DELTA, QUEUED, RESET
 from knts.clients.flights import RENEW_SECONDS
-from knts.clients.ollama import Done
+from knts.clients.ollama import Done, NoFirstToken
 from knts.errors import Permanent, Temporary
 from knts.flights import Joined, LeaseLost
+from knts.line import Place
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.1  # how often a leader in the queue asks for a slot
+POLL_SECONDS = 0.1  # how often a leader whose turn may come next asks for a slot
+FAR_SECONDS = 1.0  # how often one far behind does
+SHORTEST_REST = 16  # tokens that an answer which is taken up may have at least
 WINDOW_SECONDS = 0.01  # tokens that come within it share a frame
 RETRY_SECONDS = (0.2, 0.6, 1.5, 3.0)  # between calls to Ollama of which nothing came
 REMOVED = "a document that the answer stands on was removed"
@@ -38,8 +43,10 @@ Ending = tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]  # the last fra
 
 @dataclass
 class Progress:
-    """How far an answer has come. `text` is what its readers have."""
+    """How far an answer has come. `text` is what its readers have, `place` where it waits or writes."""
 
+    place: Place
+    had: str = ""  # the digest of a model that wrote words before, as long as they are neither gone on with nor reset
     text: str = ""
     queued_ms: float = 0.0
     first_token_at: int | None = None
@@ -59,7 +66,7 @@ async def lead(work: Work, joined: Joined, tools: Tools) -> dict[str, Any]:
     Raises Temporary (Redis or Ollama is away, the lease is lost): then nothing has ended, the lease is free again, and
     the Broker's retry goes on.
     """
-    progress = Progress()
+    progress = Progress(work.place, joined.streamed)
     with _listed(tools.leading):
         writing = asyncio.create_task(_write(work, joined, progress, tools))
         renewing = asyncio.create_task(_renew(work, joined, progress, tools))
@@ -68,31 +75,42 @@ async def lead(work: Work, joined: Joined, tools: Tools) -> dict[str, Any]:
             if not renewing.done():
                 await _stop(renewing)  # or it would take the end of the flight for a lost lease
             if not renewing.cancelled():
-                return await renewing
-            frames, end = await writing
-            await tools.flights.end(joined.flight, joined.token, frames, end)
-            return end
+                end = await renewing
+            else:
+                frames, end = await writing
+                await tools.flights.end(joined.flight, joined.token, frames, end)
         finally:
             await _stop(writing, renewing)
-            await _release(work, joined, tools)
+            await _redis_permitting(tools.flights.release(joined.flight, joined.token))
+        await _redis_permitting(tools.line.leave(work.asked.id))
+        return end
 
 
 async def _write(work: Work, joined: Joined, progress: Progress, tools: Tools) -> Ending:
-    """Write the answer into the flight; how it ends. What is permanent is the end of a failed flight."""
+    """Write the answer into the flight; how it ends. What is permanent is the end of a failed flight.
+
+    Where the default model can't begin, the fallback writes.
+    """
     try:
-        return await _answer(work, joined, progress, tools)
+        try:
+            return await _answer(work, joined, progress, tools)
+        except (Temporary, NoFirstToken) as error:
+            if progress.text or work.fallback or (instead := await fallback(work.asked, tools)) is None:
+                raise
+            log.warning("the fallback answers: %s", error.detail)
+            work = instead
+            return await _answer(work, joined, progress, tools)
     except Permanent as error:
         log.warning("the answer failed: %s", error.detail)
         return [], outcome.failed(work, error, _now_ms(), answer=progress.text, **progress.times)
 
 
 async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) -> Ending:
-    if (await currency(tools.records, work.asked.event.tenant, work.shown)).removed:
-        return _withheld(work, progress, streamed=joined.streamed)
-    await _slot(work, joined, progress, tools)
-    if joined.streamed:  # by a leader who is gone: readers begin anew
-        await tools.flights.append(joined.flight, joined.token, [(RESET, {})])
-    await _stream(work, joined, progress, tools)
+    async with _slot(work, joined, progress, tools):
+        if (await currency(tools.records, work.asked.event.tenant, work.shown)).removed:
+            return _withheld(work, progress)
+        given = await _taken_up(work, joined, progress, tools)
+        await _stream(work, given, joined, progress, tools)
     if not progress.wrote:
         raise Permanent("the model wrote nothing")
     if not progress.text:
@@ -102,16 +120,16 @@ async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) 
     citations = await asyncio.to_thread(cite, progress.text, work.shown, work.asked.question)  # keeps renewing
     now = await currency(tools.records, work.asked.event.tenant, work.shown)
     if now.removed:
-        return _withheld(work, progress, streamed=True)
+        return _withheld(work, progress)
     frames = [(CITATION, citation) for citation in citations]
     doubt = {} if citations else {"reason": abstention.UNSUPPORTED}
     return frames, _final(work, progress, "completed", citations=citations, stale=now.stale(citations), **doubt)
 
 
-def _withheld(work: Work, progress: Progress, *, streamed: bool) -> Ending:
+def _withheld(work: Work, progress: Progress) -> Ending:
     """The end of an answer that stands on what was removed: neither its words nor its passages are given."""
     end = outcome.failed(work, Permanent(REMOVED), _now_ms(), passages=[], **progress.times)
-    return [(RESET, {})] if streamed else [], end
+    return [(RESET, {})] if progress.text or progress.had else [], end
 
 
 def _final(work: Work, progress: Progress, status: str, **more: Any) -> dict[str, Any]:
@@ -119,51 +137,99 @@ def _final(work: Work, progress: Progress, status: str, **more: Any) -> dict[str
     return outcome.final(status, work, _now_ms(), answer=progress.text, usage=usage, **progress.times, **more)
 
 
-async def _slot(work: Work, joined: Joined, progress: Progress, tools: Tools) -> None:
-    """Wait for one of the model's slots."""
-    began = time.monotonic()
-    while await tools.flights.take_slot(joined.token, work.model, tools.limits.slots):  # noqa: ASYNC110 - it is in Redis
-        await asyncio.sleep(POLL_SECONDS)
-    progress.queued_ms = (time.monotonic() - began) * 1000
+@contextlib.asynccontextmanager
+async def _slot(work: Work, joined: Joined, progress: Progress, tools: Tools) -> AsyncIterator[None]:
+    """One of the model's slots. Who waits for it is told his place whenever it changes."""
+    began, told = time.monotonic(), 0
+    place = await tools.line.slot(work.place, joined.token, tools.limits.slots)
+    while place.place:
+        progress.place = place
+        if place.place != told and not progress.had:
+            await tools.flights.append(joined.flight, joined.token, [(QUEUED, place.told)])
+            told = place.place
+        near = place.place <= place.slots
+        await asyncio.sleep(POLL_SECONDS if near else min(POLL_SECONDS * place.place, FAR_SECONDS))
+        place = await tools.line.slot(place, joined.token, tools.limits.slots)
+    progress.place, taken = place, time.monotonic()
+    progress.queued_ms += (taken - began) * 1000
+    held = 0.0
+    try:
+        yield
+        held = (time.monotonic() - taken) * 1000
+    finally:
+        await _redis_permitting(tools.line.done(place, joined.token, held))
 
 
-async def _stream(work: Work, joined: Joined, progress: Progress, tools: Tools) -> None:
+async def _taken_up(work: Work, joined: Joined, progress: Progress, tools: Tools) -> str:
+    """The words that a leader who is gone left behind, where this model wrote them and can go on with them.
+
+    Otherwise there are none, and readers who have any are told to begin anew.
+    """
+    if progress.had == work.model_digest and await _continues(work, tools):
+        progress.text, progress.first_token_at = await tools.flights.text(joined.flight)
+        progress.had = ""
+    if progress.had:
+        await tools.flights.append(joined.flight, joined.token, [(RESET, {})])
+        progress.had = ""
+    return progress.text
+
+
+async def _continues(work: Work, tools: Tools) -> bool:
+    try:
+        return await _models(work, tools).continues(work.model, work.model_digest)
+    except Permanent as error:
+        log.warning("the model could not be probed: %s", error.detail)
+        return False
+
+
+def _models(work: Work, tools: Tools) -> Models:
+    return tools.fallback if work.fallback and tools.fallback else tools.models
+
+
+async def _stream(work: Work, given: str, joined: Joined, progress: Progress, tools: Tools) -> None:
     """The model's words as deltas, as far as the guard lets them through; it may end the call before the model does.
 
     Where the end shows that the last words should not have been given, readers get `reset` and the answer anew.
     """
-    guard = Guard(work.marks, work.options.get("num_predict", 0))
+    guard = Guard(work.marks, work.options.get("num_predict", 0), given)
     pieces = 0
-    async with _called(work, tools) as batches:
+    async with _called(work, given, tools) as batches:
         async for batch in batches:
             texts = [piece for piece in batch if isinstance(piece, str)]
             pieces += len(texts)
             if text := guard.feed("".join(texts)):
-                await _delta(text, joined, progress, tools)
+                await _delta(text, work, joined, progress, tools)
             progress.done = next((piece for piece in batch if isinstance(piece, Done)), progress.done)
             if guard.stopped:
                 break
     progress.wrote = bool(guard.written.strip())
     if progress.done is None:
         progress.done = Done("stop", outcome.read_tokens(work), pieces)
+    if given:
+        progress.done = replace(progress.done, completion_tokens=progress.done.completion_tokens + tokens(given))
     answer = guard.end(cut=progress.done.reason == "length")
     if not answer.startswith(progress.text):
         await tools.flights.append(joined.flight, joined.token, [(RESET, {})])
         progress.text = ""
     if rest := answer[len(progress.text) :]:
-        await _delta(rest, joined, progress, tools)
+        await _delta(rest, work, joined, progress, tools)
 
 
 @contextlib.asynccontextmanager
-async def _called(work: Work, tools: Tools) -> AsyncIterator[AsyncIterator[list[str | Done]]]:
-    """A call to Ollama of which something has come. Calls of which nothing came are repeated, a few times.
+async def _called(work: Work, given: str, tools: Tools) -> AsyncIterator[AsyncIterator[list[str | Done]]]:
+    """A call to Ollama of which something has come, for what follows on `given`. Calls of which nothing came are
+    repeated, a few times.
 
     Raises Temporary as the last of them did.
     """
+    messages, options = work.messages, work.options
+    if given:
+        messages = [*messages, {"role": "assistant", "content": given}]
+        options = {**options, "num_predict": max(options["num_predict"] - tokens(given), SHORTEST_REST)}
     waits = iter(RETRY_SECONDS[: tools.limits.tries - 1])
     while True:
         async with contextlib.aclosing(
-            batched(tools.models.chat(work.model, work.messages, work.options), WINDOW_SECONDS)
+            batched(_models(work, tools).chat(work.model, messages, options), WINDOW_SECONDS)
         ) as batches:
             try:
                 first = await anext(batches)
@@ -185,8 +251,9 @@ async def _chained(
         yield batch
 
 
-async def _delta(text: str, joined: Joined, progress: Progress, tools: Tools) -> None:
-    await tools.flights.append(joined.flight, joined.token, [(DELTA, {"text": text})])
+async def _delta(text: str, work: Work, joined: Joined, progress: Progress, tools: Tools) -> None:
+    frame = (DELTA, {"text": text})
+    await tools.flights.append(joined.flight, joined.token, [frame], writer=work.model_digest)
     progress.text += text
     progress.first_token_at = progress.first_token_at or _now_ms()
 
@@ -198,7 +265,7 @@ async def _renew(work: Work, joined: Joined, progress: Progress, tools: Tools) -
     while True:
         end = outcome.final("cancelled", work, _now_ms(), **progress.times)
         try:
-            if not await flights.renew(joined.flight, joined.token, work.model, end):
+            if not await flights.renew(joined.flight, joined.token, progress.place, end):
                 return end
             believed = time.monotonic() + flights.lease_ms / 1000
         except LeaseLost:
@@ -209,11 +276,12 @@ async def _renew(work: Work, joined: Joined, progress: Progress, tools: Tools) -
         await asyncio.sleep(RENEW_SECONDS)
 
 
-async def _release(work: Work, joined: Joined, tools: Tools) -> None:
+async def _redis_permitting(call: Awaitable[None]) -> None:
+    """Give something up that runs out by itself, should Redis be away."""
     try:
-        await tools.flights.release(joined.flight, joined.token, work.model)
+        await call
     except Temporary as error:
-        log.warning("the lease could not be released and will run out: %s", error.detail)
+        log.warning("it will run out by itself: %s", error.detail)
 
 
 async def _stop(*tasks: asyncio.Task[Any]) -> None:

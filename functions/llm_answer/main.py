@@ -10,11 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from functions.llm_answer import handler
-from functions.llm_answer.ports import AnswerLimits, Tools
+from functions.llm_answer.ports import AnswerLimits, FallbackModel, Tools
 from knts import events
 from knts.clients.answer_cache import AnswerCache
 from knts.clients.channel import Channel
 from knts.clients.flights import Flights
+from knts.clients.line import Line
 from knts.clients.ollama import Ollama, OllamaLimits
 from knts.clients.records import Records
 from knts.clients.redis import connected, ping
@@ -32,14 +33,18 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
         connected(read(DurableRedis, env).url, connections=256) as redis,
         connected(read(CacheRedis, env).url) as cache,
         Ollama(server, limits) as ollama,
+        contextlib.AsyncExitStack() as stack,
     ):
+        spare = read(FallbackModel, env).server(server)
         tools = Tools(
             models=ollama,
             flights=Flights(redis),
+            line=Line(redis),
             cache=AnswerCache(cache),
             records=Records(redis),
             asks=Channel(redis),
             limits=read(AnswerLimits, env),
+            fallback=await stack.enter_async_context(Ollama(spare, limits)) if spare else None,
         )
         yield Wiring({events.PASSAGES_FOUND: partial(handler.answer, tools=tools)}, ready=partial(ping, redis))
         if tools.leading:

@@ -12,6 +12,7 @@ from functions.llm_answer.prompt import tokens
 from knts import answers, errors, events
 from knts.answer_keys import answer_key, evidence_of, fast_key
 from knts.events import Event
+from knts.line import Place, model_name, ticket_of
 
 NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0}
 
@@ -25,12 +26,13 @@ class Asked:
     passages: list[dict[str, Any]]
     index_token: str
     default_model: str
+    ticket: str = ""
 
     @classmethod
-    def of(cls, event: Event, default_model: str) -> "Asked":
+    def of(cls, event: Event, default_model: str, ticket: str = "") -> "Asked":
         """What a passages.found event asks for; `default_model` is meant where it names none."""
         data = event.payload
-        return cls(event, data["request"], data["passages"], data["index_token"], default_model)
+        return cls(event, data["request"], data["passages"], data["index_token"], default_model, ticket)
 
     @property
     def id(self) -> str:
@@ -57,11 +59,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Work:
-    """What is asked of which model; everything that the answer's key is made of."""
+    """What is asked of which model; everything that the answer's key is made of.
+
+    `fallback`: of the model that answers where the default one can't.
+    """
 
     asked: Asked
     model: str = ""
     model_digest: str = ""
+    fallback: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     prompt_version: str = ""
     messages: Sequence[Mapping[str, str]] = ()
@@ -86,6 +92,12 @@ class Work:
         """The key by which askers meet; one who wants no cache shares with nobody."""
         return f"{self.key}:{self.asked.id}" if self.asked.mode == "off" else self.key
 
+    @property
+    def place(self) -> Place:
+        """Where it begins to wait for one of its model's slots: by the ticket that its ask came with, if it did."""
+        ticket = self.asked.ticket or ticket_of(self.asked.event.tenant, self.flight_key)
+        return Place(f"{model_name(self.model)}{'@fallback' if self.fallback else ''}", ticket, place=1)
+
 
 def final(status: str, work: Work, at_ms: int, **more: Any) -> dict[str, Any]:
     """The final object of an answer. `more` are its answer, citations, usage, reason, times and so on."""
@@ -93,6 +105,7 @@ def final(status: str, work: Work, at_ms: int, **more: Any) -> dict[str, Any]:
         "status": status,
         "answer": "",
         "model": work.model,
+        **({"key": work.key, "fallback": work.fallback} if work.model else {}),
         "citations": [],
         "passages": list(work.shown),
         "usage": NO_TOKENS,
@@ -134,14 +147,14 @@ def _completed(work: Work, end: Mapping[str, Any], cache: str) -> dict[str, Any]
     asked = work.asked
     data = {
         "question": asked.question,
-        "key": work.key,
-        "fast_key": asked.fast_key,
+        "key": end.get("key", work.key),  # the flight may have ended with another model than it began with
+        "fast_key": None if end.get("fallback") else asked.fast_key,
         "status": end["status"],
         "answer": end["answer"],
         "model": end["model"],
         "citations": end["citations"],
         "passages": end["passages"],
-        "evidence": evidence_of(work.shown),
+        "evidence": evidence_of(end["passages"]),
         "usage": end["usage"],
         "cache": cache,
         "cacheable": asked.mode != "off" and not end["stale"],

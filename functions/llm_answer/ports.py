@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from functions.llm_answer.prompt import Budget
 from knts.clients.flights import Flights
+from knts.clients.line import Line
 from knts.clients.ollama import Done, Model
-from knts.settings import positive_int, setting
+from knts.settings import OllamaServer, ollama_base, positive_int, setting
 
 
 class Models(Protocol):
@@ -17,6 +18,7 @@ class Models(Protocol):
     default_model: str
 
     async def model(self, name: str | None = None) -> Model: ...
+    async def continues(self, model: str, digest: str) -> bool: ...
     def chat(
         self, model: str, messages: Sequence[Mapping[str, str]], options: Mapping[str, Any]
     ) -> AsyncGenerator[str | Done, None]: ...
@@ -72,14 +74,36 @@ class AnswerLimits:
         return Budget(self.context, self.prompt, self.answer)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FallbackModel:
+    """Which model answers where the default one can't."""
+
+    model: str = setting(
+        "OLLAMA_FALLBACK_MODEL", "model that answers where the default one can't and the request names none", ""
+    )
+    url: str = setting(
+        "OLLAMA_FALLBACK_URL", "http(s) URL of the Ollama that has it, where it is another one", "", parse=ollama_base
+    )
+
+    def server(self, first: OllamaServer) -> OllamaServer | None:
+        """Where it is; None without one."""
+        return OllamaServer(url=self.url or first.url, model=self.model) if self.model else None
+
+
 @dataclass(frozen=True)
 class Tools:
-    """The clients and limits of a started llm-answer. `leading` are the deliveries that lead a flight just now."""
+    """The clients and limits of a started llm-answer.
+
+    `fallback` answers, by its default model, where the one that `models` has by default can't. `leading` are the
+    deliveries that lead a flight just now.
+    """
 
     models: Models
     flights: Flights
+    line: Line
     cache: Answers
     records: Versions
     asks: Asks
     limits: AnswerLimits
+    fallback: Models | None = None
     leading: set[asyncio.Task[Any]] = field(default_factory=set)

@@ -11,11 +11,15 @@ import orjson
 from knts import channel, telemetry
 from knts.channel import Frame
 from knts.clients.redis import Redis, Script, failures
+from knts.errors import Busy
+from knts.line import Wanted, line_key
 
 _open = Script("ask_open")
 _append = Script("ask_append")
 _finish = Script("ask_finish")
 _answered = Script("ask_answered")
+
+UNKNOWN = 5.0  # seconds after which to come back, where nothing is known of how long answers take
 
 
 class Channel:
@@ -24,18 +28,36 @@ class Channel:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
 
-    async def open(self, correlation_id: str, first: dict[str, Any], /, **fields: str | int | float) -> str | None:
+    async def open(
+        self,
+        correlation_id: str,
+        first: dict[str, Any],
+        /,
+        *,
+        wanted: Wanted | None = None,
+        **fields: str | int | float,
+    ) -> str | None:
         """Open an ask with its `queued` frame; the frame's entry id, or None when this ask exists already.
 
-        `fields` are noted on the ask; `tenant` and `owner` (who may read it) must be among them.
+        `fields` are noted on the ask; `tenant` and `owner` (who may read it) must be among them. With `wanted` it takes
+        a ticket, and the frame tells its place. Raises Busy, with `retry_after`, when as many tickets wait as may and
+        the tenant has its share of them, or when its turn would come too late: then nothing was opened.
         """
         telemetry.correlate(correlation_id)
         named = [part for item in fields.items() for part in item]
-        reply = await _open(
-            self.redis,
-            [channel.ask_key(correlation_id), channel.frames_key(correlation_id)],
-            [channel.FINAL_MS, channel.STREAM_MS, channel.QUEUED, orjson.dumps(first), *named],
-        )
+        keys = [channel.ask_key(correlation_id), channel.frames_key(correlation_id)]
+        ticket: list[str | int] = ["", 0, 0]
+        if wanted is not None:
+            keys.append(line_key(wanted.model))
+            ticket = [wanted.ticket, wanted.most, wanted.deadline_ms]
+        frame_ = [channel.QUEUED, orjson.dumps(first)]
+        limits = [channel.FINAL_MS, channel.STREAM_MS]
+        reply = await _open(self.redis, keys, [*limits, *frame_, correlation_id, *ticket, *named])
+        if isinstance(reply, list):
+            held_ms, slots = map(int, reply)
+            raise Busy(
+                "more questions wait than can be answered in time", retry_after=held_ms / slots / 1000 or UNKNOWN
+            )
         return reply.decode() if reply else None
 
     async def answered(

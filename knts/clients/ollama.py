@@ -17,7 +17,9 @@ import aiohttp
 import orjson
 
 from knts import telemetry
+from knts.breaker import Breaker
 from knts.errors import Permanent, Temporary
+from knts.line import model_name
 from knts.settings import OllamaServer, positive_int, seconds, setting
 
 log = logging.getLogger(__name__)
@@ -25,7 +27,14 @@ log = logging.getLogger(__name__)
 MAX_LINE = 256 * 1024  # bytes of one NDJSON line
 MAX_BODY = 16 * 1024 * 1024  # bytes of an answer that is not streamed: a list of models, a model's description
 MAX_TEXT = 400_000  # characters of one answer
+FIRST = "the first token"
 _BUSY = frozenset({429, 502, 503, 504})
+COUNTING = (
+    {"role": "user", "content": "Count from one to ten in words."},
+    {"role": "assistant", "content": "one, two, three, four, five,"},
+)
+COUNTED = " six"
+PROBE = {"temperature": 0.0, "num_predict": 4}
 
 
 class UnknownModel(Permanent):
@@ -34,6 +43,10 @@ class UnknownModel(Permanent):
 
 class StreamBroken(Permanent):
     """The model stopped in mid-answer: what it wrote is not an answer."""
+
+
+class NoFirstToken(StreamBroken):
+    """The model took too long to begin: nothing has come, and as much time is gone as one call may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +68,13 @@ class OllamaLimits:
     keep_alive: str = setting(
         "OLLAMA_KEEP_ALIVE", "how long Ollama keeps a model loaded after its last answer, such as 30m or -1", "30m"
     )
+    failures: int = setting(
+        "OLLAMA_BREAKER_FAILURES",
+        "calls of a model that fail in a row until none is made for a while",
+        5,
+        parse=positive_int,
+    )
+    rest: float = setting("OLLAMA_BREAKER_REST", "seconds until one call is tried then", 15.0, parse=seconds)
     model_cache: float = setting(
         "OLLAMA_MODEL_CACHE", "seconds for which a model's digest and context length are believed", 300.0, parse=seconds
     )
@@ -91,6 +111,8 @@ class Ollama:
         self.default_model = server.model
         self.limits = limits or OllamaLimits()
         self._models: dict[str, tuple[float, Model]] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self._continues: dict[str, bool] = {}
 
     async def __aenter__(self) -> "Ollama":
         self._session = aiohttp.ClientSession(
@@ -134,13 +156,62 @@ class Ollama:
     ) -> AsyncGenerator[str | Done, None]:
         """The answer's pieces of text as they come, and a `Done` as the last item. Closing it closes the connection.
 
-        Raises Temporary (connecting, or Ollama is busy; nothing has come yet), UnknownModel, StreamBroken (it broke
-        off, failed or was too slow) or another Permanent (Ollama refuses the request).
+        Where the last message is the assistant's, a model that `continues` goes on with it.
+
+        Raises Temporary (connecting, Ollama is busy, or the model failed so often that it is let rest; nothing has come
+        yet), UnknownModel, StreamBroken (it broke off, failed or was too slow) or another Permanent (Ollama refuses the
+        request).
         """
+        breaker = self._breakers.setdefault(model, Breaker(self.limits.failures, self.limits.rest))
+        if wait := breaker.wait(time.monotonic()):
+            raise Temporary(f"the model {model[:100]!r} failed {breaker.failures} times in a row", retry_after=wait)
+        try:
+            async with contextlib.aclosing(self._chat(model, messages, options)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Done):
+                        self._closed(model, breaker)
+                    yield piece
+        except (Temporary, StreamBroken):
+            self._failed(model, breaker)
+            raise
+        except Permanent:
+            self._closed(model, breaker)  # it refuses this request, so it is there
+            raise
+
+    def _closed(self, model: str, breaker: Breaker) -> None:
+        if breaker.open:
+            log.info("the model answers again", extra={"model": model})
+        breaker.succeeded()
+
+    def _failed(self, model: str, breaker: Breaker) -> None:
+        before = breaker.open
+        breaker.failed(time.monotonic())
+        if breaker.open and not before:
+            log.warning("the model is let rest for %g s", breaker.rest, extra={"model": model})
+            telemetry.count("knts.model.rests", **{"gen_ai.request.model": model[:128]})
+
+    async def continues(self, model: str, digest: str) -> bool:
+        """Whether the model goes on with an answer that it is given the beginning of, rather than begin another.
+
+        That is a matter of its template, so it is tried, once for each digest: a model that begins a turn of its own
+        does not begin it with a space and the next number. Raises what `chat` raises.
+        """
+        if digest not in self._continues:
+            text = ""
+            async with contextlib.aclosing(self.chat(model, COUNTING, PROBE)) as said:
+                async for piece in said:
+                    text += piece if isinstance(piece, str) else ""
+            self._continues[digest] = goes_on = text.startswith(COUNTED)
+            log.info("probed a model", extra={"model": model, "continues": goes_on, "said": text[:40]})
+        return self._continues[digest]
+
+    async def _chat(
+        self, model: str, messages: Sequence[Mapping[str, str]], options: Mapping[str, Any]
+    ) -> AsyncGenerator[str | Done, None]:
         body = {"model": model, "messages": list(messages), "options": dict(options), "stream": True}
         body["keep_alive"] = keep_alive(self.limits.keep_alive)
         end = time.monotonic() + self.limits.total
-        patience, what = self.limits.first_token, "the first token"
+        patience, what = self.limits.first_token, FIRST
         size = 0
         with telemetry.model_call(model, url=self.url) as call:
             async with contextlib.aclosing(self._lines("/api/chat", body)) as lines:
@@ -206,7 +277,7 @@ def describe(name: str, shown: Mapping[str, Any], listed: Mapping[str, Any]) -> 
 
     Without a digest in the list, as behind some proxies, one is made of the description.
     """
-    tagged = name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+    tagged = model_name(name)
     models = listed.get("models")
     digest = ""
     for each in models if isinstance(models, list) else []:
@@ -267,7 +338,8 @@ async def _next(lines: AsyncGenerator[bytes, None], patience: float, what: str, 
         async with asyncio.timeout(max(patience, 0)):
             return await anext(lines, None)
     except TimeoutError as error:
-        raise StreamBroken(f"the model took too long for {what}") from error
+        broken = NoFirstToken if what == FIRST else StreamBroken
+        raise broken(f"the model took too long for {what}") from error
 
 
 async def _check(response: aiohttp.ClientResponse, model: str) -> None:

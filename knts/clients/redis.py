@@ -18,6 +18,7 @@ from knts.errors import Temporary
 
 log = logging.getLogger(__name__)
 LUA = Path(__file__).parent / "lua"
+INCLUDE = b"-- include: "
 
 Redis: TypeAlias = redis.asyncio.Redis
 
@@ -97,11 +98,18 @@ async def check_durable(client: Redis) -> list[str]:
 
 
 class Script:
-    """One Lua script from its file in `lua/`: sent in full the first time a client uses it, then by its digest."""
+    """One Lua script from its file in `lua/`: sent in full the first time a client uses it, then by its digest.
+
+    A first line `-- include: NAME` puts `lua/include/NAME.lua` before it.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._source = (LUA / f"{name}.lua").read_bytes()
+        first = self._source.split(b"\n", 1)[0]
+        if first.startswith(INCLUDE):
+            named = first.removeprefix(INCLUDE).decode().strip()
+            self._source = (LUA / "include" / f"{named}.lua").read_bytes() + self._source
         self._digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest()
         self._sent: weakref.WeakSet[Any] = weakref.WeakSet()
 

@@ -11,7 +11,7 @@ from knts.clients.records import Records
 class Remembered:
     """Finished answers by what was asked, in whose scope, under the tenant's present token.
 
-    `model` is the name of llm-answer's default model; where it is not known, nothing is found.
+    `model` is the name of llm-answer's default model.
     """
 
     def __init__(self, records: Records, cache: AnswerCache, model: str) -> None:
@@ -24,7 +24,5 @@ class Remembered:
 
         `request` is the data of answer.requested.
         """
-        if not self._model:
-            return None
         token = await self._records.token(tenant)
         return await self._cache.fast(fast_key(token, tenant, groups, request, self._model))

@@ -37,6 +37,7 @@ KNOWN: Mapping[str, Known] = {
     "knts.answer.duration": Known("s", "From the question's arrival to the end of its answer.", MODEL_SECONDS),
     "knts.cache.reads": Known("{read}", "Look-ups of cached answers by their key, by outcome."),
     "knts.dead_letters": Known("{letter}", "Dead letters that were kept, by what failed and whether they were new."),
+    "knts.model.rests": Known("{rest}", "Times that a failing model was let rest, by model."),
     "knts.waiting": Known("{client}", "Clients that wait for an answer now."),
 }
 

@@ -11,9 +11,11 @@ from knts.clients.channel import Channel
 from knts.clients.flights import Flights
 from knts.clients.redis import Redis
 from knts.flights import FlightGone, Joined, LeaseLost
+from knts.line import Place
 
 KEY = "a" * 64
-MODEL = "small"
+PLACE = Place("small", "t" * 16 + ":q", place=1)
+WRITER = "digest of the model"
 FAILED: dict[str, Any] = {"status": "failed", "reason": "given up"}
 CANCELLED: dict[str, Any] = {"status": "cancelled"}
 DONE: dict[str, Any] = {"status": "completed", "answer": "Denmark."}
@@ -121,7 +123,7 @@ class TestRedelivery:
         leader = await leader_of(flights, chan)
         await lose_lease(redis, leader)
         again = await flights.join("another key, since the model changed", "a1")
-        assert (again.role, again.flight, again.streamed) == ("leader", leader.flight, False)
+        assert (again.role, again.flight, again.streamed) == ("leader", leader.flight, "")
         assert again.token != leader.token
 
     async def test_when_the_flight_is_finished_it_gives_the_same_reply(self, flights: Flights, chan: Channel) -> None:
@@ -157,10 +159,10 @@ class TestRedelivery:
 class TestTakingOver:
     async def test_an_asker_who_finds_no_leader_leads(self, flights: Flights, chan: Channel, redis: Redis) -> None:
         old = await leader_of(flights, chan)
-        await flights.append(old.flight, old.token, [("delta", {"text": "Den"})])
+        await flights.append(old.flight, old.token, [("delta", {"text": "Den"})], writer=WRITER)
         await lose_lease(redis, old)
         new = await flights.join(KEY, await opened(chan, "a2"))
-        assert (new.role, new.flight, new.streamed) == ("leader", old.flight, True)
+        assert (new.role, new.flight, new.streamed) == ("leader", old.flight, WRITER)
         assert (await flights.join(KEY, "a1")).role == "follower"  # the old leader's event is done: another answers
 
     async def test_a_zombie_writes_nothing(self, flights: Flights, chan: Channel, redis: Redis) -> None:
@@ -173,8 +175,8 @@ class TestTakingOver:
             with pytest.raises(LeaseLost):
                 await flights.end(old.flight, old.token, [], DONE)
             with pytest.raises(LeaseLost):
-                await flights.renew(old.flight, old.token, MODEL, CANCELLED)
-            await flights.release(old.flight, old.token, MODEL)
+                await flights.renew(old.flight, old.token, PLACE, CANCELLED)
+            await flights.release(old.flight, old.token)
             new = await flights.join(KEY, await opened(chan, f"next-{attempt}"))
         assert new.role == "follower"
         assert await flow(chan, old) == [("delta", {"text": "Den"})]
@@ -189,12 +191,26 @@ class TestTakingOver:
         roles = Counter([(await each).role for each in [lasting.join(KEY, ask) for ask in asks]])
         assert roles == {"leader": 1, "follower": 29}
 
+    async def test_what_readers_have_is_known_to_who_takes_over(self, flights: Flights, chan: Channel) -> None:
+        leader = await leader_of(flights, chan)
+        old = [("delta", {"text": "Nor"}), ("delta", {"text": "way"}), ("reset", {})]
+        await flights.append(leader.flight, leader.token, old)
+        assert await flights.text(leader.flight) == ("", 0)
+        words = [("delta", {"text": text}) for text in ["Den", "mark"] * 1200]  # more than are read at once
+        await flights.append(leader.flight, leader.token, [("queued", {"position": 1}), *words, ("citation", {})])
+        text, began = await flights.text(leader.flight)
+        assert text == "Denmark" * 1200
+        first = next(
+            frame for frame in (await chan.frames(channel.flow_key(leader.flight)))[3:] if frame.type == "delta"
+        )
+        assert began == int(first.id.split("-")[0])
+
     async def test_after_a_reset_nothing_counts_as_streamed(
         self, flights: Flights, chan: Channel, redis: Redis
     ) -> None:
         leader = await leader_of(flights, chan)
         await flights.append(leader.flight, leader.token, [("delta", {"text": "x"}), ("reset", {})])
-        await flights.release(leader.flight, leader.token, MODEL)
+        await flights.release(leader.flight, leader.token)
         assert not (await flights.join(KEY, "a1")).streamed
 
 
@@ -235,9 +251,9 @@ class TestListeners:
         leader = await leader_of(flights, chan)
         await flights.join(KEY, await opened(chan, "a2"))
         await flights.leave(leader.flight, "a1")
-        assert await flights.renew(leader.flight, leader.token, MODEL, CANCELLED) == 1
+        assert await flights.renew(leader.flight, leader.token, PLACE, CANCELLED) == 1
         await flights.leave(leader.flight, "a2")
-        assert await flights.renew(leader.flight, leader.token, MODEL, CANCELLED) == 0
+        assert await flights.renew(leader.flight, leader.token, PLACE, CANCELLED) == 0
         assert await flow(chan, leader) == [("cancelled", CANCELLED)]
         assert await flights.final(leader.flight) == CANCELLED
         with pytest.raises(LeaseLost):
@@ -251,48 +267,44 @@ class TestListeners:
         await flights.join(KEY, await opened(chan, "later", **{"async": "1"}))
         await flights.join(KEY, await opened(chan, "seen"))
         await asyncio.sleep(0.1)
-        assert await flights.renew(leader.flight, leader.token, MODEL, CANCELLED) == 1
+        assert await flights.renew(leader.flight, leader.token, PLACE, CANCELLED) == 1
         await flights.seen(leader.flight, ["seen", "later", "who never joined"])
-        assert await flights.renew(leader.flight, leader.token, MODEL, CANCELLED) == 2
+        assert await flights.renew(leader.flight, leader.token, PLACE, CANCELLED) == 2
         assert await redis.zscore(f"knts:askers:{leader.flight}", "later") == float("inf")
+
+    async def test_a_flight_that_nobody_leads_is_told_to_one_listener_now_and_then(
+        self, flights: Flights, chan: Channel, redis: Redis
+    ) -> None:
+        leader = await leader_of(flights, chan)
+        assert not await flights.seen(leader.flight, ["a1"])
+        await lose_lease(redis, leader)
+        told = await asyncio.gather(*(flights.seen(leader.flight, ["a1"]) for _ in range(10)))
+        assert told.count(True) == 1
+        await redis.hset(f"knts:flight-info:{leader.flight}", "again", 1)  # long ago
+        assert await flights.seen(leader.flight, ["a1"])
+
+    async def test_one_that_its_leader_gave_up_is_not_since_its_event_comes_again(
+        self, flights: Flights, chan: Channel, redis: Redis
+    ) -> None:
+        leader = await leader_of(flights, chan)
+        await flights.release(leader.flight, leader.token)
+        assert not await flights.seen(leader.flight, ["a1"])
+        again = await flights.join(KEY, "a1")
+        await lose_lease(redis, again)
+        assert await flights.seen(leader.flight, ["a1"])
+
+    async def test_one_that_has_ended_or_expired_is_not(self, flights: Flights, chan: Channel, redis: Redis) -> None:
+        leader = await leader_of(flights, chan)
+        await flights.end(leader.flight, leader.token, [], DONE)
+        assert not await flights.seen(leader.flight, ["a1"])
+        assert not await flights.seen("unknown", ["a1"])
+        assert await redis.exists("knts:flight-info:unknown") == 0
 
     async def test_who_left_is_not_brought_back(self, flights: Flights, chan: Channel) -> None:
         leader = await leader_of(flights, chan)
         await flights.leave(leader.flight, "a1")
         await flights.seen(leader.flight, ["a1"])
-        assert await flights.renew(leader.flight, leader.token, MODEL, CANCELLED) == 0
-
-
-class TestSlots:
-    async def test_there_are_never_more_holders_than_slots_and_the_first_come_first(self, flights: Flights) -> None:
-        tokens = [f"t{number}" for number in range(8)]
-        places = [await flights.take_slot(token, MODEL, 2) for token in tokens]
-        assert places == [0, 0, 1, 2, 3, 4, 5, 6]
-        await flights.release("flight", "t0", MODEL)
-        assert await flights.take_slot("t7", MODEL, 2) == 6  # not his turn yet
-        assert [await flights.take_slot(token, MODEL, 2) for token in ("t2", "t3", "t1")] == [0, 1, 0]
-
-    async def test_many_at_once(self, flights: Flights) -> None:
-        places = await asyncio.gather(*(flights.take_slot(f"t{number}", MODEL, 3) for number in range(40)))
-        assert sorted(places) == [0, 0, 0, *range(1, 38)]
-
-    async def test_who_dies_frees_his_slot_and_his_place(self, redis: Redis) -> None:
-        mortal = Flights(redis, lease_ms=50)
-        assert [await mortal.take_slot(token, MODEL, 1) for token in ("holder", "waiting")] == [0, 1]
-        await asyncio.sleep(0.1)
-        assert await Flights(redis).take_slot("next", MODEL, 1) == 0
-
-    async def test_a_renewing_leader_keeps_his_slot(self, chan: Channel, redis: Redis) -> None:
-        flights = Flights(redis, lease_ms=400)
-        leader = await leader_of(flights, chan)
-        assert await flights.take_slot(leader.token, MODEL, 1) == 0
-        for _ in range(6):
-            await asyncio.sleep(0.1)
-            await flights.renew(leader.flight, leader.token, MODEL, CANCELLED)
-        assert await flights.take_slot("another", MODEL, 1) == 1
-
-    async def test_models_have_slots_of_their_own(self, flights: Flights) -> None:
-        assert await flights.take_slot("t1", "one", 1) == await flights.take_slot("t2", "other", 1) == 0
+        assert await flights.renew(leader.flight, leader.token, PLACE, CANCELLED) == 0
 
 
 async def test_everything_about_a_flight_expires(flights: Flights, chan: Channel, redis: Redis) -> None:

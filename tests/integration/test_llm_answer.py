@@ -9,6 +9,7 @@ import pytest
 
 from knts import answers, channel, events
 from knts.clients.answer_cache import AnswerCache
+from knts.clients.channel import Channel
 from knts.clients.ollama import OllamaLimits
 from knts.clients.redis import Redis, connected
 from knts.errors import Temporary
@@ -18,7 +19,7 @@ from tests.scripted_ollama import WAIT_FOREVER, done, line, says
 
 @pytest.fixture
 async def at(redis: Redis, redis_cache: Redis) -> AsyncIterator[Desk]:
-    async with desk(redis, redis_cache, limits=OllamaLimits(first_token=1, idle=1), tries=2) as made:
+    async with desk(redis, redis_cache, limits=OllamaLimits(first_token=1, idle=1, failures=1000), tries=2) as made:
         yield made
 
 
@@ -393,14 +394,23 @@ class TestRedelivery:
         assert await at.deliver(found("a1", passage())) == first
         assert len(at.ollama.asked) == 1
 
-    async def test_a_second_delivery_waits_for_the_first(self, at: Desk) -> None:
+    async def test_a_second_delivery_waits_for_the_first_and_gives_its_reply(self, at: Desk) -> None:
         at.ollama.scripts = [[line("It is"), 0.4, done()]]
         asking = asyncio.create_task(at.ask())
         await at.ollama.streaming.wait()
-        with pytest.raises(Temporary, match="still leads") as raised:
-            await at.deliver(found("a1", passage()))
-        assert raised.value.retry_after
-        assert await asking is not None
+        again = await at.deliver(found("a1", passage()))
+        assert again == await asking is not None
+        assert len(at.ollama.asked) == 1
+
+    async def test_but_not_for_longer_than_a_lease(self, redis: Redis, redis_cache: Redis) -> None:
+        async with desk(redis, redis_cache, lease_ms=600) as at:
+            at.ollama.scripts = [[line("It is"), 2.0, done()]]
+            asking = asyncio.create_task(at.ask())
+            await at.ollama.streaming.wait()
+            with pytest.raises(Temporary, match="still leads") as raised:
+                await at.deliver(found("a1", passage()))
+            assert raised.value.retry_after
+            assert await asking is not None
 
     async def test_an_ask_that_expired_is_nobodys(self, at: Desk) -> None:
         assert await at.deliver(found("unknown", passage())) is None
@@ -451,6 +461,131 @@ class TestTakingOver:
         assert again.payload["cache"] == "shared"
         assert await at.types("a1") == await at.types("a2") == ["delta", "reset", "delta", "citation", "completed"]
 
+    async def test_a_model_that_continues_goes_on_where_the_old_leader_was(self, at: Desk) -> None:
+        at.ollama.scripts = [[line("Hamlet takes"), WAIT_FOREVER], says(" six", "teen"), says(" place in", " Denmark.")]
+        await stopped_in_the_middle(at)
+        reply = await at.deliver(found("a1", passage()))
+        assert "reset" not in await at.types()
+        final = await at.final()
+        assert await at.text() == "Hamlet takes place in Denmark." == final["answer"]
+        assert at.ollama.asked[-1]["messages"][-1] == {"role": "assistant", "content": "Hamlet takes"}
+        assert at.ollama.asked[-1]["options"]["num_predict"] < at.ollama.asked[0]["options"]["num_predict"]
+        assert final["usage"]["completion_tokens"] > 3
+        flow = await Channel(at.redis).frames(channel.flow_key((await at.about("a1"))["flight"]))
+        assert final["first_token_at"] == int(flow[0].id.split("-")[0])
+        assert reply is not None
+        assert reply.payload["answer"] == final["answer"]
+
+    async def test_it_is_probed_once(self, at: Desk) -> None:
+        models = at.tools.models
+        at.ollama.scripts = [says(" six"), says("Six."), says("six"), says(" seven"), says("One")]
+        assert [await models.continues("small", digest) for digest in ("yes", "no", "yes", "no")] == [True, False] * 2
+        assert len(at.ollama.asked) == 2
+        assert not any([await models.continues("small", digest) for digest in ("three", "four", "five")])
+
+    async def test_words_of_another_model_are_not_gone_on_with(self, at: Desk) -> None:
+        at.ollama.scripts = [[line("Hamlet takes"), WAIT_FOREVER], says("In Denmark.")]
+        await stopped_in_the_middle(at)
+        flight = (await at.about("a1"))["flight"]
+        await at.redis.hset(f"knts:flight-info:{flight}", "streamed", "another")
+        await at.deliver(found("a1", passage()))
+        assert len(at.ollama.asked) == 2  # it was not even probed
+        assert await at.types() == ["delta", "reset", "delta", "citation", "completed"]
+
+    async def test_words_that_were_all_there_need_no_more(self, at: Desk) -> None:
+        at.ollama.scripts = [[line("Hamlet takes place in Denmark."), WAIT_FOREVER], says(" six"), [done()]]
+        await stopped_in_the_middle(at)
+        await at.deliver(found("a1", passage()))
+        assert await at.types() == ["delta", "citation", "completed"]
+        assert (await at.final())["answer"] == "Hamlet takes place in Denmark."
+
+    async def test_a_leader_that_dies_again_and_again_leaves_no_gap(self, at: Desk) -> None:
+        words = ["It takes", " place", " now", " in"]
+        at.ollama.scripts = [[line(words[0]), WAIT_FOREVER], says(" six")]
+        at.ollama.scripts += [[line(word), WAIT_FOREVER] for word in words[1:]] + [says(" Denmark.")]
+        await stopped_in_the_middle(at)
+        for number in range(2, 5):
+            asking = asyncio.create_task(at.deliver(found("a1", passage())))
+            await until(lambda number=number: _streamed(at, number))
+            asking.cancel()
+            await asyncio.wait([asking])
+        await at.deliver(found("a1", passage()))
+        assert await at.text() == "It takes place now in Denmark." == (await at.final())["answer"]
+        assert "reset" not in await at.types()
+
+
+async def stopped_in_the_middle(at: Desk) -> None:
+    """An asker whose leader is stopped after its first words."""
+    asking = asyncio.create_task(at.ask())
+    await until(lambda: _streamed(at))
+    asking.cancel()
+    await asyncio.wait([asking])
+
+
+class TestFallingBack:
+    @pytest.fixture
+    async def spared(self, redis: Redis, redis_cache: Redis) -> AsyncIterator[Desk]:
+        limits = OllamaLimits(first_token=1, idle=1, failures=2, rest=0.3)
+        async with desk(redis, redis_cache, limits=limits, tries=2, fallback="spare") as made:
+            made.ollama.models["spare:latest"] = "d2"
+            yield made
+
+    @pytest.mark.parametrize("script", [[(503, "busy")] * 2, [[WAIT_FOREVER]]])
+    async def test_where_the_default_model_cannot_begin_the_fallback_writes(self, spared: Desk, script: Any) -> None:
+        spared.ollama.scripts = [*script, says("In Denmark.")]
+        reply = await spared.ask()
+        final = await spared.final()
+        assert (final["status"], final["model"], final["answer"]) == ("completed", "spare", "In Denmark.")
+        assert spared.ollama.asked[-1]["model"] == "spare"
+        assert reply is not None
+        assert "fast_key" not in reply.payload  # the default model's own answer is wanted again
+        assert await spared.deliver(found("a1", passage())) == reply
+
+    async def test_its_answer_is_kept_under_its_own_key(self, spared: Desk) -> None:
+        spared.ollama.scripts = [(503, "busy"), (503, "busy"), says("In Denmark."), says("Hamlet is in Denmark.")]
+        first = await spared.ask("a1")
+        await spared.store(first)
+        await asyncio.sleep(0.4)  # the default model is tried again
+        second = await spared.ask("a2", cache="refresh")
+        assert first is not None
+        assert second is not None
+        assert (first.payload["model"], second.payload["model"]) == ("spare", "small")
+        assert first.payload["key"] != second.payload["key"]
+
+    async def test_a_model_that_keeps_failing_is_let_rest(self, spared: Desk) -> None:
+        spared.ollama.scripts = [(503, "busy"), (503, "busy"), says("In Denmark.")]
+        await spared.ask("a1")
+        await spared.ask("a2", question="Where is Hamlet?")
+        assert [asked["model"] for asked in spared.ollama.asked] == ["small", "small", "spare", "spare"]
+        await asyncio.sleep(0.4)
+        await spared.ask("a3", question="Where does Hamlet live?")
+        assert spared.ollama.asked[-1]["model"] == "small"
+
+    async def test_a_model_that_is_unknown_is_replaced(self, spared: Desk) -> None:
+        del spared.ollama.models["small:latest"]
+        await spared.ask()
+        assert (await spared.final())["model"] == "spare"
+
+    async def test_but_one_that_was_asked_for_by_name_is_not(self, spared: Desk) -> None:
+        spared.ollama.scripts = [(503, "busy")]
+        with pytest.raises(Temporary):
+            await spared.ask(model="small")
+        assert {asked["model"] for asked in spared.ollama.asked} == {"small"}
+
+    async def test_what_has_begun_is_never_given_to_the_other(self, spared: Desk) -> None:
+        spared.ollama.scripts = [[line("It is")], says("In Denmark.")]
+        await spared.ask()
+        final = await spared.final()
+        assert (final["status"], final["model"], final["answer"]) == ("failed", "small", "It is")
+
+    async def test_without_both_the_brokers_retry_goes_on(self, spared: Desk) -> None:
+        spared.ollama.scripts = [(503, "busy")]
+        with pytest.raises(Temporary):
+            await spared.ask()
+        await asyncio.sleep(0.4)
+        spared.ollama.scripts = [says("In Denmark.")]
+        assert await spared.deliver(found("a1", passage())) is not None
+
 
 class TestCancelling:
     @pytest.mark.parametrize("script", [[WAIT_FOREVER], [line("It is"), WAIT_FOREVER]])
@@ -498,8 +633,29 @@ async def test_a_models_slots_hold_over_all_deliveries(redis: Redis, redis_cache
         assert queued[0] < 250 < queued[1] < 550 < queued[2]
 
 
-async def _streamed(at: Desk) -> bool:
-    return "delta" in await at.types()
+async def test_who_waits_for_a_slot_is_told_his_place(redis: Redis, redis_cache: Redis) -> None:
+    async with desk(redis, redis_cache, slots=1) as at:
+        at.ollama.scripts = [[line("In Denmark."), 0.3, done()]]
+        asking = [asyncio.create_task(at.ask("a0"))]
+        await at.ollama.streaming.wait()
+        for ask, place in (("a1", 1), ("a2", 2)):
+            asking.append(asyncio.create_task(at.ask(ask, question=f"Where is Hamlet {ask}?")))
+            await until(lambda ask=ask, place=place: _told(at, ask, place))
+        await asyncio.gather(*asking)
+        told = [data for name, data in await at.frames("a2") if name == "queued" and "position" in data]
+        assert [data["position"] for data in told] == [2, 1]
+        assert told[1]["expected_ms"] > 0
+        assert (await at.types("a2"))[-1] == "completed"
+        assert await redis.keys("knts:riders:*") == []
+
+
+async def _told(at: Desk, ask_id: str, place: int) -> bool:
+    frames = await at.frames(ask_id) if await at.about(ask_id) else []
+    return {"position": place} in [data for _, data in frames]
+
+
+async def _streamed(at: Desk, deltas: int = 1) -> bool:
+    return (await at.types()).count("delta") >= deltas
 
 
 async def _flies(at: Desk, ask_id: str) -> bool:

@@ -103,7 +103,7 @@ WHOLE: bytes = b"".join(step for step in says("Den", "mark.") if isinstance(step
 class TestBrokenStreams:
     async def test_a_stream_cut_at_any_byte_is_never_an_answer(self, scripted: ScriptedOllama) -> None:
         scripted.scripts = [[WHOLE[:cut]] for cut in range(len(WHOLE))] + [[WHOLE]]
-        async with client(scripted.url) as ollama:
+        async with client(scripted.url, OllamaLimits(failures=10_000)) as ollama:
             for cut in range(len(WHOLE)):
                 pieces: list[str | Done] = []
                 with pytest.raises(KntsError) as raised:

@@ -1,3 +1,4 @@
+-- include: line
 -- A question meets the one generation that answers it. Guards: one live leader per flight, one flight per answer key,
 -- and a redelivered event goes back to the flight that it belonged to.
 --   KEYS[1] pointer: the flight id that new askers of this key join
@@ -5,16 +6,17 @@
 --   ARGV[1] ask id, ARGV[2] id for a new flight, ARGV[3] lease token, ARGV[4] lease ms, ARGV[5] stream ms,
 --   ARGV[6] final ms, ARGV[7] '1' to join no finished flight, ARGV[8] ms after which an unseen listener counts as gone
 -- A flight's own keys hang on its id, which is known only here:
---   knts:flight-info:{id} hash {state=open|completed|abstained|failed|cancelled, leader=<ask id>, streamed=0|1, pointer}
+--   knts:flight-info:{id} hash {state=open|completed|abstained|failed|cancelled, leader=<ask id>, pointer,
+--     streamed=<digest of the model whose words readers have, or ''>, released=1 while its leader's event is to come again,
+--     again=<when it was published again>}
 --   knts:flow:{id} stream, knts:lease:{id} token, knts:askers:{id} zset ask -> last seen (+inf: nobody has to listen),
 --   knts:flight-final:{id}
--- Returns {role, flight, extra}: 'leader' (extra: '1' when readers have seen text of the leader before), 'follower',
+-- Returns {role, flight, extra}: 'leader' (extra: the model whose words readers have, or ''), 'follower',
 -- 'held' (this ask leads it, in a delivery that still holds the lease; extra: ms left), 'finished' (extra: '1' when
 -- this ask led it), 'ended' (nobody waits for this ask's part any more) or 'gone' (expired).
 local function key(part, id) return 'knts:' .. part .. ':' .. id end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 local ask, token, lease_ms, stream_ms = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
 local status = redis.call('HGET', KEYS[2], 'status')
 if not status then return {'gone'} end
@@ -35,11 +37,13 @@ local function note(id, cache)
   redis.call('XADD', KEYS[3], 'NOMKSTREAM', '*', 'type', 'joined', 'data', cjson.encode({flight = id}))
   redis.call('PEXPIRE', KEYS[3], stream_ms)
   redis.call('PUBLISH', KEYS[3], '')
+  if cache ~= 'miss' then leave_line(KEYS[2]) end  -- nothing is generated on its account
   live(id)
 end
 
 local function lead(id)
   redis.call('HSET', key('flight-info', id), 'leader', ask)
+  redis.call('HDEL', key('flight-info', id), 'released')
   redis.call('SET', key('lease', id), token, 'PX', lease_ms)
   if mine then live(id) else note(id, 'miss') end
   return {'leader', id, redis.call('HGET', key('flight-info', id), 'streamed')}
@@ -52,7 +56,7 @@ else
   if redis.call('EXISTS', KEYS[3]) == 0 then return {'gone'} end
   if not alive or state == 'failed' or state == 'cancelled' or (ARGV[7] == '1' and state ~= 'open') then
     flight = ARGV[2]
-    redis.call('HSET', key('flight-info', flight), 'state', 'open', 'streamed', '0', 'pointer', KEYS[1])
+    redis.call('HSET', key('flight-info', flight), 'state', 'open', 'streamed', '', 'pointer', KEYS[1])
     redis.call('XGROUP', 'CREATE', key('flow', flight), 'none', '$', 'MKSTREAM')  -- the only way to an empty stream
     redis.call('XGROUP', 'DESTROY', key('flow', flight), 'none')
     redis.call('SET', KEYS[1], flight, 'PX', stream_ms)

@@ -1,0 +1,45 @@
+"""What is asked of which model: the one that was asked for, or the fallback where the default one can't be had."""
+
+import logging
+
+from functions.llm_answer import prompt
+from functions.llm_answer.outcome import Asked, Work
+from functions.llm_answer.ports import Models, Tools
+from knts.answer_keys import PROMPT_VERSION
+from knts.clients.ollama import UnknownModel
+from knts.errors import Temporary
+
+log = logging.getLogger(__name__)
+
+
+async def prepared(asked: Asked, tools: Tools) -> Work:
+    """The work of the model that was asked for; the fallback's where that is the default one, and away or unknown.
+
+    Raises Permanent for an unknown model or option, Temporary when Ollama is away.
+    """
+    try:
+        return await _of(asked, tools, tools.models)
+    except (Temporary, UnknownModel) as error:
+        if (instead := await fallback(asked, tools)) is None:
+            raise
+        log.warning("the fallback answers: %s", error.detail)
+        return instead
+
+
+async def fallback(asked: Asked, tools: Tools) -> Work | None:
+    """The work of the fallback model; None where there is none, it can't be had, or a model was asked for by name."""
+    if tools.fallback is None or asked.request.get("model"):
+        return None
+    try:
+        return await _of(asked, tools, tools.fallback, fallback=True)
+    except (Temporary, UnknownModel) as error:
+        log.warning("the fallback can't answer either: %s", error.detail)
+        return None
+
+
+async def _of(asked: Asked, tools: Tools, models: Models, *, fallback: bool = False) -> Work:
+    model = await models.model(asked.request.get("model"))
+    options = asked.request.get("options", {})
+    made = prompt.compose(asked.question, asked.passages, options, model.context, tools.limits.budget)
+    version = f"{PROMPT_VERSION}/{tools.limits.prompt}"  # the same evidence may be shown more or less of
+    return Work(asked, model.name, model.digest, fallback, made.options, version, made.messages, made.shown, made.marks)

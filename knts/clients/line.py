@@ -1,0 +1,40 @@
+"""The line before each model: the slots that leaders of flights take for the tickets that asks are opened with.
+
+All of it lies in the durable Redis, so that it holds over all replicas; `lua/include/line.lua` tells how. A ticket
+never leaks: the end of its last ask gives it up, and so does the deadline.
+"""
+
+from knts import channel
+from knts.clients.redis import Redis, Script
+from knts.line import Place, line_key
+
+LEASE_MS = 5_000  # a leader that was not seen for this long keeps nobody waiting, and holds no slot any more
+
+_leave = Script("ticket_leave")
+_slot = Script("slot_take")
+_slot_leave = Script("slot_leave")
+
+
+class Line:
+    """The lines of all models."""
+
+    def __init__(self, redis: Redis, *, lease_ms: int = LEASE_MS) -> None:
+        self.redis = redis
+        self.lease_ms = lease_ms
+
+    async def leave(self, ask_id: str) -> None:
+        """An ask needs its ticket no more."""
+        await _leave(self.redis, [channel.ask_key(ask_id)], [])
+
+    async def slot(self, place: Place, token: str, slots: int) -> Place:
+        """The place as it is now: 0 when the holder of this lease token has one of the model's `slots`.
+
+        Ask again within the lease's time, or it counts for nobody; its place is not lost by that.
+        """
+        found = await _slot(self.redis, [line_key(place.model)], [place.ticket, token, slots, self.lease_ms, place.tag])
+        now, tag, held, slots = found
+        return Place(place.model, place.ticket, int(now), int(held), int(slots), tag.decode())
+
+    async def done(self, place: Place, token: str, held_ms: float = 0) -> None:
+        """Give the slot back. `held_ms` is how long it was held, where that says how long answers take."""
+        await _slot_leave(self.redis, [line_key(place.model)], [place.ticket, token, int(held_ms)])
