@@ -82,7 +82,6 @@ async def lead(work: Work, joined: Joined, tools: Tools) -> dict[str, Any]:
         finally:
             await _stop(writing, renewing)
             await _redis_permitting(tools.flights.release(joined.flight, joined.token))
-        await _redis_permitting(tools.line.leave(work.asked.id))
         return end
 
 

@@ -9,7 +9,7 @@ import orjson
 from rich.console import Console
 
 from knts.channel import ABSTAINED as ABSTAINED_FRAME
-from knts.channel import COMPLETED, DELTA, LAST, PASSAGES, RESET
+from knts.channel import COMPLETED, DELTA, LAST, PASSAGES, QUEUED, RESET
 from knts.cli import output
 from knts.cli.api import Api
 from knts.cli.errors import ABSTAINED, FAILED, OK, Answered, CommandError, NoConnection
@@ -93,6 +93,9 @@ async def _follow(asking: Asking, *, quiet: bool) -> dict[str, Any]:
                 sys.stdout.write("\n\n")
                 aside.print("— starting again —", style="dim")
             asking.text = ""
+        elif kind == QUEUED and data.get("position", 1) > 1 and not quiet and aside.is_terminal:
+            expected = f", about {data['expected_ms'] / 1000:.0f} s" if data.get("expected_ms") else ""
+            aside.print(f"number {data['position']} in the queue{expected}", style="dim")
         elif kind == PASSAGES and not quiet and aside.is_terminal:
             aside.print(f"{len(data.get('passages', []))} passages found", style="dim")
     raise CommandError("the stream ended without an answer")  # frames() never ends so

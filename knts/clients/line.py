@@ -4,13 +4,11 @@ All of it lies in the durable Redis, so that it holds over all replicas; `lua/in
 never leaks: the end of its last ask gives it up, and so does the deadline.
 """
 
-from knts import channel
 from knts.clients.redis import Redis, Script
 from knts.line import Place, line_key
 
 LEASE_MS = 5_000  # a leader that was not seen for this long keeps nobody waiting, and holds no slot any more
 
-_leave = Script("ticket_leave")
 _slot = Script("slot_take")
 _slot_leave = Script("slot_leave")
 
@@ -21,10 +19,6 @@ class Line:
     def __init__(self, redis: Redis, *, lease_ms: int = LEASE_MS) -> None:
         self.redis = redis
         self.lease_ms = lease_ms
-
-    async def leave(self, ask_id: str) -> None:
-        """An ask needs its ticket no more."""
-        await _leave(self.redis, [channel.ask_key(ask_id)], [])
 
     async def slot(self, place: Place, token: str, slots: int) -> Place:
         """The place as it is now: 0 when the holder of this lease token has one of the model's `slots`.

@@ -118,17 +118,27 @@ class TestTickets:
 
 
 class TestLeaving:
-    @pytest.mark.parametrize("how", ["append", "finish", "leave"])
-    async def test_the_end_of_an_ask_gives_its_ticket_up(
-        self, chan: Channel, line: Line, redis: Redis, how: str
+    @pytest.mark.parametrize("how", ["append", "finish", "end", "cancel", "abandon"])
+    async def test_the_end_of_an_ask_or_of_its_flight_gives_its_ticket_up(
+        self, chan: Channel, redis: Redis, how: str
     ) -> None:
         await ask(chan, "a")
+        flights = Flights(redis)
         if how == "append":
             await chan.append("a", "cancelled", CANCELLED)
         elif how == "finish":
             await chan.finish("a", [], "failed", {})
         else:
-            await line.leave("a")
+            led = await flights.join("key", "a")
+            assert await waiting(redis) == 1
+            if how == "end":
+                await flights.end(led.flight, led.token, [], {"status": "completed"})
+            elif how == "cancel":
+                await flights.leave(led.flight, "a")
+                assert await flights.renew(led.flight, led.token, place("a"), CANCELLED) == 0
+            else:
+                await flights.release(led.flight, led.token)
+                assert await flights.abandon(led.flight, "a", {"status": "failed"}) == "ended"
         assert await waiting(redis) == 0
         assert await redis.keys("knts:riders:*") == []
 
@@ -151,8 +161,9 @@ class TestLeaving:
         assert await waiting(redis) == 1
         await flights.end(leader.flight, leader.token, [], {"status": "completed"})
         await ask(chan, "late")
-        assert (await flights.join("key", "late")).role == "finished"
         assert await waiting(redis) == 1
+        assert (await flights.join("key", "late")).role == "finished"
+        assert await waiting(redis) == 0
 
     async def test_it_ends_with_the_deadline_whoever_died(self, chan: Channel, redis: Redis) -> None:
         await ask(chan, "a", seconds=0.2)

@@ -1,3 +1,4 @@
+-- include: line
 -- Frames of a flight, all or none. Guards: only the holder of the lease writes (a zombie writes nothing), nothing
 -- follows the end, and an expired or purged stream is never made again.
 --   KEYS[1] lease, KEYS[2] flow, KEYS[3] info, KEYS[4] askers, KEYS[5] final
@@ -21,6 +22,7 @@ else
   redis.call('HSET', KEYS[3], 'state', ARGV[6])
   redis.call('SET', KEYS[5], ARGV[7], 'PX', ARGV[4])
   redis.call('DEL', KEYS[1])
+  leader_leaves(KEYS[3])
 end
 redis.call('PUBLISH', KEYS[2], '')
 return 'written'

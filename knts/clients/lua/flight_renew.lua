@@ -1,3 +1,4 @@
+-- include: line
 -- The leader is alive. Guards: a lost lease is never taken back by renewing, and the flight that nobody waits for any
 -- more is cancelled in the same step that sees it, so that nobody can join in between.
 --   KEYS[1] lease, KEYS[2] flow, KEYS[3] info, KEYS[4] askers, KEYS[5] final, KEYS[6] the model's slots
@@ -5,8 +6,7 @@
 --   ARGV[6] the final object of a cancelled flight, ARGV[7] the holder of its slot, if it has one
 -- Returns the number of live askers, 0 when the flight was cancelled just now, or -1 when the lease is lost.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = now_ms()
 local askers = redis.call('ZCOUNT', KEYS[4], now - ARGV[5], '+inf')
 if askers > 0 then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -15,6 +15,7 @@ if askers > 0 then
 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[3], 'state', 'cancelled')
+leader_leaves(KEYS[3])
 redis.call('SET', KEYS[5], ARGV[6], 'PX', ARGV[4])
 redis.call('XADD', KEYS[2], 'NOMKSTREAM', '*', 'type', 'cancelled', 'data', ARGV[6])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])

@@ -35,6 +35,12 @@ local function leave_line(ask_key)
   if redis.call('EXISTS', 'knts:riders:' .. ticket) == 0 then drop(line, ticket) end
 end
 
+-- A flight is over: the ask that leads it needs its ticket no more.
+local function leader_leaves(info)
+  local leader = redis.call('HGET', info, 'leader')
+  if leader then leave_line('knts:ask:' .. leader) end
+end
+
 -- A place in a model's line for an ask that waits until `deadline` (ms). Guards: the queue is bounded, and no tenant can
 -- keep another out. Whoever asks what waits or is being written already rides along. A queue of `most` tickets takes only
 -- those of tenants that have less than their share of it; and nobody gets a place whose turn would come too late.
