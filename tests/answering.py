@@ -11,6 +11,7 @@ from functions.llm_answer.ports import AnswerLimits, Tools
 from knts import channel, events, schemas
 from knts.clients.answer_cache import AnswerCache
 from knts.clients.channel import Channel
+from knts.clients.continuing import Continues
 from knts.clients.flights import Flights
 from knts.clients.line import Line
 from knts.clients.ollama import Ollama, OllamaLimits
@@ -133,6 +134,7 @@ async def desk(
             ollama,
             Flights(redis, lease_ms=lease_ms),
             Line(redis, lease_ms=lease_ms),
+            Continues(redis),
             cache,
             Records(redis),
             Channel(redis),

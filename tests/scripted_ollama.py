@@ -8,6 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
+from knts.clients.ollama import COUNTING
+
 Step = bytes | float  # bytes are sent, a number of seconds is waited
 WAIT_FOREVER = 3600.0
 
@@ -31,7 +33,8 @@ def says(*pieces: str) -> list[Step]:
 class ScriptedOllama:
     """Models by name with their digests; each chat call takes the next script, the last one again and again.
 
-    A script is a list of steps, or an HTTP status with an error message.
+    A script is a list of steps, or an HTTP status with an error message. Whether it continues a given answer is probed
+    apart from them.
     """
 
     def __init__(self) -> None:
@@ -39,6 +42,7 @@ class ScriptedOllama:
         self.context = 8192
         self.scripts: list[list[Step] | tuple[int, str]] = [says("Hamlet takes place ", "in Denmark.")]
         self.asked: list[dict[str, Any]] = []
+        self.counts, self.probed = "One, two", 0  # what is said when it is probed, and how often it was
         self.described = 0
         self.down: int = 0  # a status that everything but a chat is answered with
         self.cut = asyncio.Event()  # the client closed its connection in mid-answer
@@ -86,7 +90,11 @@ class ScriptedOllama:
         return {"model_info": {"llama.context_length": self.context}} if name in self.models else None
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(await request.json())
+        asked = await request.json()
+        if asked["messages"] == list(COUNTING):
+            self.probed += 1
+            return web.Response(body=b"".join([line(self.counts), done()]), content_type="application/x-ndjson")
+        self.asked.append(asked)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         if isinstance(script, tuple):
             return web.json_response({"error": script[1]}, status=script[0])

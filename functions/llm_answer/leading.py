@@ -7,6 +7,7 @@ flight that nobody waits for stops the writing, and with it the call to Ollama, 
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ FAR_SECONDS = 1.0  # how often one far behind does
 SHORTEST_REST = 16  # tokens that an answer which is taken up may have at least
 WINDOW_SECONDS = 0.01  # tokens that come within it share a frame
 RETRY_SECONDS = (0.2, 0.6, 1.5, 3.0)  # between calls to Ollama of which nothing came
+_LAST_WORD = re.compile(r"\s+\S*\Z")
 REMOVED = "a document that the answer stands on was removed"
 
 
@@ -46,8 +48,8 @@ class Progress:
     """How far an answer has come. `text` is what its readers have, `place` where it waits or writes."""
 
     place: Place
-    had: str = ""  # the digest of a model that wrote words before, as long as they are neither gone on with nor reset
     text: str = ""
+    written: bool = False  # whether any of it is this leader's
     queued_ms: float = 0.0
     first_token_at: int | None = None
     done: Done | None = None
@@ -66,7 +68,9 @@ async def lead(work: Work, joined: Joined, tools: Tools) -> dict[str, Any]:
     Raises Temporary (Redis or Ollama is away, the lease is lost): then nothing has ended, the lease is free again, and
     the Broker's retry goes on.
     """
-    progress = Progress(work.place, joined.streamed)
+    progress = Progress(work.place)
+    if joined.streamed:
+        progress.text, progress.first_token_at = await tools.flights.text(joined.flight)
     with _listed(tools.leading):
         writing = asyncio.create_task(_write(work, joined, progress, tools))
         renewing = asyncio.create_task(_renew(work, joined, progress, tools))
@@ -94,7 +98,7 @@ async def _write(work: Work, joined: Joined, progress: Progress, tools: Tools) -
         try:
             return await _answer(work, joined, progress, tools)
         except (Temporary, NoFirstToken) as error:
-            if progress.text or work.fallback or (instead := await fallback(work.asked, tools)) is None:
+            if progress.written or work.fallback or (instead := await fallback(work.asked, tools)) is None:
                 raise
             log.warning("the fallback answers: %s", error.detail)
             work = instead
@@ -108,8 +112,7 @@ async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) 
     async with _slot(work, joined, progress, tools):
         if (await currency(tools.records, work.asked.event.tenant, work.shown)).removed:
             return _withheld(work, progress)
-        given = await _taken_up(work, joined, progress, tools)
-        await _stream(work, given, joined, progress, tools)
+        await _stream(work, await _given(work, joined, progress, tools), joined, progress, tools)
     if not progress.wrote:
         raise Permanent("the model wrote nothing")
     if not progress.text:
@@ -128,7 +131,7 @@ async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) 
 def _withheld(work: Work, progress: Progress) -> Ending:
     """The end of an answer that stands on what was removed: neither its words nor its passages are given."""
     end = outcome.failed(work, Permanent(REMOVED), _now_ms(), passages=[], **progress.times)
-    return [(RESET, {})] if progress.text or progress.had else [], end
+    return [(RESET, {})] if progress.text else [], end
 
 
 def _final(work: Work, progress: Progress, status: str, **more: Any) -> dict[str, Any]:
@@ -143,7 +146,7 @@ async def _slot(work: Work, joined: Joined, progress: Progress, tools: Tools) ->
     place = await tools.line.slot(work.place, joined.token, tools.limits.slots)
     while place.place:
         progress.place = place
-        if place.place != told and not progress.had:
+        if place.place != told and not progress.text:
             await tools.flights.append(joined.flight, joined.token, [(QUEUED, place.told)])
             told = place.place
         near = place.place <= place.slots
@@ -159,23 +162,21 @@ async def _slot(work: Work, joined: Joined, progress: Progress, tools: Tools) ->
         await _redis_permitting(tools.line.done(place, joined.token, held))
 
 
-async def _taken_up(work: Work, joined: Joined, progress: Progress, tools: Tools) -> str:
-    """The words that a leader who is gone left behind, where this model wrote them and can go on with them.
+async def _given(work: Work, joined: Joined, progress: Progress, tools: Tools) -> str:
+    """The words of a leader who is gone that the model goes on with, if it wrote them and can: all but the last one.
 
-    Otherwise there are none, and readers who have any are told to begin anew.
+    That may be half a word, cut where a token ended, and a model would make another of it. What it says instead is held
+    against what readers have, as is the whole answer of a model that has to begin again.
     """
-    if progress.had == work.model_digest and await _continues(work, tools):
-        progress.text, progress.first_token_at = await tools.flights.text(joined.flight)
-        progress.had = ""
-    if progress.had:
-        await tools.flights.append(joined.flight, joined.token, [(RESET, {})])
-        progress.had = ""
-    return progress.text
+    if not progress.text or joined.streamed != work.model_digest or not await _continues(work, tools):
+        return ""
+    last = _LAST_WORD.search(progress.text)
+    return progress.text[: last.start()] if last else ""
 
 
 async def _continues(work: Work, tools: Tools) -> bool:
     try:
-        return await _models(work, tools).continues(work.model, work.model_digest)
+        return await tools.continues(_models(work, tools), work.model, work.model_digest)
     except Permanent as error:
         log.warning("the model could not be probed: %s", error.detail)
         return False
@@ -186,18 +187,16 @@ def _models(work: Work, tools: Tools) -> Models:
 
 
 async def _stream(work: Work, given: str, joined: Joined, progress: Progress, tools: Tools) -> None:
-    """The model's words as deltas, as far as the guard lets them through; it may end the call before the model does.
-
-    Where the end shows that the last words should not have been given, readers get `reset` and the answer anew.
-    """
+    """The model's words as deltas, as far as the guard lets them through; it may end the call before the model does."""
     guard = Guard(work.marks, work.options.get("num_predict", 0), given)
     pieces = 0
     async with _called(work, given, tools) as batches:
         async for batch in batches:
             texts = [piece for piece in batch if isinstance(piece, str)]
             pieces += len(texts)
-            if text := guard.feed("".join(texts)):
-                await _delta(text, work, joined, progress, tools)
+            guard.feed("".join(texts))
+            if not progress.text.startswith(guard.shown):
+                await _show(guard.shown, work, joined, progress, tools)
             progress.done = next((piece for piece in batch if isinstance(piece, Done)), progress.done)
             if guard.stopped:
                 break
@@ -206,12 +205,21 @@ async def _stream(work: Work, given: str, joined: Joined, progress: Progress, to
         progress.done = Done("stop", outcome.read_tokens(work), pieces)
     if given:
         progress.done = replace(progress.done, completion_tokens=progress.done.completion_tokens + tokens(given))
-    answer = guard.end(cut=progress.done.reason == "length")
-    if not answer.startswith(progress.text):
-        await tools.flights.append(joined.flight, joined.token, [(RESET, {})])
+    await _show(guard.end(cut=progress.done.reason == "length"), work, joined, progress, tools)
+
+
+async def _show(text: str, work: Work, joined: Joined, progress: Progress, tools: Tools) -> None:
+    """Bring readers to this text: by a delta where it begins with what they have, else by `reset` and all of it."""
+    frames: list[tuple[str, dict[str, Any]]] = []
+    if not text.startswith(progress.text):
+        frames.append((RESET, {}))
         progress.text = ""
-    if rest := answer[len(progress.text) :]:
-        await _delta(rest, work, joined, progress, tools)
+    if more := text[len(progress.text) :]:
+        frames.append((DELTA, {"text": more}))
+        progress.first_token_at = progress.first_token_at or _now_ms()
+    if frames:
+        await tools.flights.append(joined.flight, joined.token, frames, writer=work.model_digest)
+        progress.text, progress.written = text, True
 
 
 @contextlib.asynccontextmanager
@@ -248,13 +256,6 @@ async def _chained(
     yield first
     async for batch in rest:
         yield batch
-
-
-async def _delta(text: str, work: Work, joined: Joined, progress: Progress, tools: Tools) -> None:
-    frame = (DELTA, {"text": text})
-    await tools.flights.append(joined.flight, joined.token, [frame], writer=work.model_digest)
-    progress.text += text
-    progress.first_token_at = progress.first_token_at or _now_ms()
 
 
 async def _renew(work: Work, joined: Joined, progress: Progress, tools: Tools) -> dict[str, Any]:

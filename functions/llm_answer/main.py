@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 
@@ -14,13 +15,18 @@ from functions.llm_answer.ports import AnswerLimits, FallbackModel, Tools
 from knts import events
 from knts.clients.answer_cache import AnswerCache
 from knts.clients.channel import Channel
+from knts.clients.continuing import Continues
 from knts.clients.flights import Flights
 from knts.clients.line import Line
 from knts.clients.ollama import Ollama, OllamaLimits
 from knts.clients.records import Records
 from knts.clients.redis import connected, ping
+from knts.errors import Permanent, Temporary
 from knts.runtime import EventFunction, Wiring
 from knts.settings import CacheRedis, DurableRedis, OllamaServer, read
+from knts.tasks import ended
+
+log = logging.getLogger(__name__)
 
 LAST_WORDS = 5.0  # seconds that cancelled leaders may take to give up their leases at shutdown
 
@@ -40,15 +46,27 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
             models=ollama,
             flights=Flights(redis),
             line=Line(redis),
+            continues=Continues(redis),
             cache=AnswerCache(cache),
             records=Records(redis),
             asks=Channel(redis),
             limits=read(AnswerLimits, env),
             fallback=await stack.enter_async_context(Ollama(spare, limits)) if spare else None,
         )
+        probing = asyncio.create_task(_probe(tools))
         yield Wiring({events.PASSAGES_FOUND: partial(handler.answer, tools=tools)}, ready=partial(ping, redis))
+        await ended(probing)
         if tools.leading:
             await asyncio.wait(tools.leading, timeout=LAST_WORDS)
+
+
+async def _probe(tools: Tools) -> None:
+    """Learn, before it matters, whether the default model goes on with what a leader who died left behind."""
+    try:
+        model = await tools.models.model()
+        await tools.continues(tools.models, model.name, model.digest)
+    except (Temporary, Permanent) as error:
+        log.info("the model is probed when it has to be: %s", error.detail)
 
 
 function = EventFunction("llm-answer", wire)

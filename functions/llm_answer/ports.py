@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from functions.llm_answer.prompt import Budget
+from knts.clients.continuing import Continues
 from knts.clients.flights import Flights
 from knts.clients.line import Line
 from knts.clients.ollama import Done, Model
@@ -18,7 +19,7 @@ class Models(Protocol):
     default_model: str
 
     async def model(self, name: str | None = None) -> Model: ...
-    async def continues(self, model: str, digest: str) -> bool: ...
+    async def continues(self, model: str) -> bool: ...
     def chat(
         self, model: str, messages: Sequence[Mapping[str, str]], options: Mapping[str, Any]
     ) -> AsyncGenerator[str | Done, None]: ...
@@ -101,6 +102,7 @@ class Tools:
     models: Models
     flights: Flights
     line: Line
+    continues: Continues
     cache: Answers
     records: Versions
     asks: Asks

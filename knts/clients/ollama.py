@@ -112,7 +112,6 @@ class Ollama:
         self.limits = limits or OllamaLimits()
         self._models: dict[str, tuple[float, Model]] = {}
         self._breakers: dict[str, Breaker] = {}
-        self._continues: dict[str, bool] = {}
 
     async def __aenter__(self) -> "Ollama":
         self._session = aiohttp.ClientSession(
@@ -190,20 +189,18 @@ class Ollama:
             log.warning("the model is let rest for %g s", breaker.rest, extra={"model": model})
             telemetry.count("knts.model.rests", **{"gen_ai.request.model": model[:128]})
 
-    async def continues(self, model: str, digest: str) -> bool:
+    async def continues(self, model: str) -> bool:
         """Whether the model goes on with an answer that it is given the beginning of, rather than begin another.
 
-        That is a matter of its template, so it is tried, once for each digest: a model that begins a turn of its own
-        does not begin it with a space and the next number. Raises what `chat` raises.
+        That is a matter of its template, so it is tried: a model that begins a turn of its own does not begin it with a
+        space and the next number. Raises what `chat` raises.
         """
-        if digest not in self._continues:
-            text = ""
-            async with contextlib.aclosing(self.chat(model, COUNTING, PROBE)) as said:
-                async for piece in said:
-                    text += piece if isinstance(piece, str) else ""
-            self._continues[digest] = goes_on = text.startswith(COUNTED)
-            log.info("probed a model", extra={"model": model, "continues": goes_on, "said": text[:40]})
-        return self._continues[digest]
+        text = ""
+        async with contextlib.aclosing(self.chat(model, COUNTING, PROBE)) as said:
+            async for piece in said:
+                text += piece if isinstance(piece, str) else ""
+        log.info("probed a model", extra={"model": model, "said": text[:40]})
+        return text.startswith(COUNTED)
 
     async def _chat(
         self, model: str, messages: Sequence[Mapping[str, str]], options: Mapping[str, Any]

@@ -174,6 +174,27 @@ def test_keep_alive_is_a_duration_or_a_number(text: str, value: str | int) -> No
     assert keep_alive(text) == value
 
 
+async def test_a_model_that_keeps_failing_is_not_called_for_a_while(scripted: ScriptedOllama) -> None:
+    scripted.scripts = [(503, "busy"), [line("Den")], (400, "bad template"), says("In Denmark.")]
+    async with client(scripted.url, OllamaLimits(failures=2, rest=0.3)) as ollama:
+        for kind in (Temporary, StreamBroken):
+            with pytest.raises(kind):
+                await answer(ollama)
+        with pytest.raises(Temporary, match="2 times in a row") as refused:
+            await answer(ollama)
+        assert 0 < (refused.value.retry_after or 0) <= 0.3
+        assert len(scripted.asked) == 2
+        await asyncio.sleep(0.35)
+        with pytest.raises(Permanent, match="bad template"):  # it refuses this request, so it is there
+            await answer(ollama)
+        assert (await answer(ollama))[-1] == Done("stop", 7, 3)
+
+
+async def test_the_real_small_model_goes_on_with_what_it_is_given(ollama_server: OllamaServer) -> None:
+    async with Ollama(ollama_server) as ollama:
+        assert await ollama.continues(ollama_server.model)
+
+
 async def test_the_real_small_model_answers(ollama_server: OllamaServer) -> None:
     async with Ollama(ollama_server) as ollama:
         model = await ollama.model()
