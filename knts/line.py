@@ -13,7 +13,7 @@ TENANT = 16  # characters at the beginning of a ticket that stand for its tenant
 
 @dataclass(frozen=True)
 class Place:
-    """Where a ticket stands: `place` is 0 once its answer is being written, else its place in the queue from 1.
+    """Where a ticket stands: `place` is 0 where it need not wait, else how many slots must be given back before it.
 
     `held_ms` is how long one of the model's `slots` is held as a rule, 0 when that is not known; `tag` the ticket's
     virtual time, by which it gets its place back.

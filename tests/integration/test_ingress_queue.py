@@ -41,6 +41,8 @@ async def asked(here: World, question: str, **more: Any) -> tuple[int, dict[str,
 async def test_the_first_event_tells_the_place(start: Start, redis: Redis) -> None:
     async with start() as here:
         await redis.hset(f"{line_key(MODEL)}pace", mapping={"ms": 3000, "slots": 2})
+        soon = await redis.time()
+        await redis.zadd(f"{line_key(MODEL)}slots", {"a x": soon[0] * 1000 + 60_000, "b y": soon[0] * 1000 + 60_000})
         for question, position in (("One?", 1), ("Two?", 2), ("one", 1)):
             async with here.http.post("/v1/answers", json={"question": question}, headers=SSE) as response:
                 first = await anext(events_of(response))

@@ -15,7 +15,7 @@ if ARGV[6] ~= '' then
   if place > 0 then
     local told = cjson.decode(data)
     told.position = place
-    if held ~= '0' then told.expected_ms = math.floor(place * held / slots) end
+    if held > 0 then told.expected_ms = math.floor(place * held / slots) end
     data = cjson.encode(told)
   end
   redis.call('HSET', KEYS[1], 'line', KEYS[3], 'ticket', ARGV[6])

@@ -23,7 +23,12 @@ end
 
 local function pace(line)
   local ms, slots = unpack(redis.call('HMGET', line .. 'pace', 'ms', 'slots'))
-  return ms or '0', slots or '1'
+  return tonumber(ms or '0'), tonumber(slots or '1')
+end
+
+-- How many slots must be given back before the turn of the one at this rank comes; 0 or less when there is room.
+local function position(line, rank, slots)
+  return rank + 1 - (slots - redis.call('ZCARD', line .. 'slots'))
 end
 
 -- An ask, knts:ask:{id}, needs its ticket no more. Nothing happens when it has none.
@@ -44,7 +49,7 @@ end
 -- A place in a model's line for an ask that waits until `deadline` (ms). Guards: the queue is bounded, and no tenant can
 -- keep another out. Whoever asks what waits or is being written already rides along. A queue of `most` tickets takes only
 -- those of tenants that have less than their share of it; and nobody gets a place whose turn would come too late.
--- The place from 1, 0 for who rides on what is being written, -1 for none; ms that a slot is held; slots.
+-- The place: from 1, 0 for who need not wait, -1 for none; ms that a slot is held; slots.
 local function take_ticket(line, ticket, ask, most, deadline)
   local now = now_ms()
   purge(line, now)
@@ -75,12 +80,12 @@ local function take_ticket(line, ticket, ask, most, deadline)
       end
     end
     local tag = math.max(tonumber(redis.call('GET', line .. 'clock') or '0'), last) + 1
-    local before = redis.call('ZCOUNT', line .. 'queue', '-inf', tag)
+    local place = position(line, redis.call('ZCOUNT', line .. 'queue', '-inf', tag), slots)
     local full = #waiting / 2 >= most and mine >= most / tenants
-    if full or now + (before + 1) * held / slots > deadline then return -1, held, slots end
+    if full or now + place * held / slots > deadline then return -1, held, slots end
     redis.call('ZADD', line .. 'queue', tag, ticket)
   end
   redis.call('ZADD', line .. 'until', 'GT', deadline, ticket)
   ride()
-  return redis.call('ZRANK', line .. 'queue', ticket) + 1, held, slots
+  return math.max(0, position(line, redis.call('ZRANK', line .. 'queue', ticket), slots)), held, slots
 end
