@@ -24,7 +24,7 @@ from functions.llm_answer.preparing import fallback
 from functions.llm_answer.prompt import tokens
 from knts.channel import CITATION, DELTA, QUEUED, RESET
 from knts.clients.flights import RENEW_SECONDS
-from knts.clients.ollama import Done, NoFirstToken
+from knts.clients.ollama import Done, NoFirstToken, OllamaAway
 from knts.errors import Permanent, Temporary
 from knts.flights import Joined, LeaseLost
 from knts.line import Place
@@ -69,8 +69,6 @@ async def lead(work: Work, joined: Joined, tools: Tools) -> dict[str, Any]:
     the Broker's retry goes on.
     """
     progress = Progress(work.place)
-    if joined.streamed:
-        progress.text, progress.first_token_at = await tools.flights.text(joined.flight)
     with _listed(tools.leading):
         writing = asyncio.create_task(_write(work, joined, progress, tools))
         renewing = asyncio.create_task(_renew(work, joined, progress, tools))
@@ -94,10 +92,12 @@ async def _write(work: Work, joined: Joined, progress: Progress, tools: Tools) -
 
     Where the default model can't begin, the fallback writes.
     """
+    if joined.streamed:
+        progress.text, progress.first_token_at = await tools.flights.text(joined.flight)
     try:
         try:
             return await _answer(work, joined, progress, tools)
-        except (Temporary, NoFirstToken) as error:
+        except (OllamaAway, NoFirstToken) as error:
             if progress.written or work.fallback or (instead := await fallback(work.asked, tools)) is None:
                 raise
             log.warning("the fallback answers: %s", error.detail)
@@ -240,7 +240,7 @@ async def _called(work: Work, given: str, tools: Tools) -> AsyncIterator[AsyncIt
         ) as batches:
             try:
                 first = await anext(batches)
-            except Temporary as error:
+            except OllamaAway as error:
                 if (wait := next(waits, None)) is None:
                     raise
                 log.info("Ollama is asked again in %s s: %s", wait, error.detail)

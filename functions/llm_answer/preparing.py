@@ -6,8 +6,7 @@ from functions.llm_answer import prompt
 from functions.llm_answer.outcome import Asked, Work
 from functions.llm_answer.ports import Models, Tools
 from knts.answer_keys import PROMPT_VERSION
-from knts.clients.ollama import UnknownModel
-from knts.errors import Temporary
+from knts.clients.ollama import OllamaAway, UnknownModel
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +18,7 @@ async def prepared(asked: Asked, tools: Tools) -> Work:
     """
     try:
         return await _of(asked, tools, tools.models)
-    except (Temporary, UnknownModel) as error:
+    except (OllamaAway, UnknownModel) as error:
         if (instead := await fallback(asked, tools)) is None:
             raise
         log.warning("the fallback answers: %s", error.detail)
@@ -32,7 +31,7 @@ async def fallback(asked: Asked, tools: Tools) -> Work | None:
         return None
     try:
         return await _of(asked, tools, tools.fallback, fallback=True)
-    except (Temporary, UnknownModel) as error:
+    except (OllamaAway, UnknownModel) as error:
         log.warning("the fallback can't answer either: %s", error.detail)
         return None
 

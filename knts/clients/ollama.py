@@ -41,6 +41,10 @@ class UnknownModel(Permanent):
     """Ollama does not have the model."""
 
 
+class OllamaAway(Temporary):
+    """Ollama can't be reached, is busy, or the model is let rest; nothing has come of the call."""
+
+
 class StreamBroken(Permanent):
     """The model stopped in mid-answer: what it wrote is not an answer."""
 
@@ -126,11 +130,11 @@ class Ollama:
         await self._session.close()
 
     async def ready(self) -> None:
-        """Raises Temporary unless Ollama answers."""
+        """Raises OllamaAway unless Ollama answers."""
         await self._call("GET", "/api/version")
 
     async def model(self, name: str | None = None) -> Model:
-        """The model of that name, or the default one. Raises UnknownModel, or Temporary when Ollama is away.
+        """The model of that name, or the default one. Raises UnknownModel, or OllamaAway.
 
         While it is away, what was last known of a model is believed, so that cached answers can still be served.
         """
@@ -141,7 +145,7 @@ class Ollama:
         try:
             shown = await self._call("POST", "/api/show", {"model": name})
             listed = await self._call("GET", "/api/tags")
-        except Temporary:
+        except OllamaAway:
             if known:  # cached answers of this model can still be served
                 log.warning("Ollama is away; believing what was last known of its model", extra={"model": name})
                 return known
@@ -157,20 +161,20 @@ class Ollama:
 
         Where the last message is the assistant's, a model that `continues` goes on with it.
 
-        Raises Temporary (connecting, Ollama is busy, or the model failed so often that it is let rest; nothing has come
-        yet), UnknownModel, StreamBroken (it broke off, failed or was too slow) or another Permanent (Ollama refuses the
-        request).
+        Raises OllamaAway (no connection, Ollama is busy, or the model failed so often that it is let rest; nothing has
+        come yet), UnknownModel, StreamBroken (it broke off, failed or was too slow) or another Permanent (Ollama
+        refuses the request).
         """
         breaker = self._breakers.setdefault(model, Breaker(self.limits.failures, self.limits.rest))
         if wait := breaker.wait(time.monotonic()):
-            raise Temporary(f"the model {model[:100]!r} failed {breaker.failures} times in a row", retry_after=wait)
+            raise OllamaAway(f"the model {model[:100]!r} failed {breaker.failures} times in a row", retry_after=wait)
         try:
             async with contextlib.aclosing(self._chat(model, messages, options)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Done):
                         self._closed(model, breaker)
                     yield piece
-        except (Temporary, StreamBroken):
+        except (OllamaAway, StreamBroken):
             self._failed(model, breaker)
             raise
         except Permanent:
@@ -226,7 +230,7 @@ class Ollama:
                         yield done
                         return
             if not size:
-                raise Temporary("the model's stream ended before its first token", retry_after=2)
+                raise OllamaAway("the model's stream ended before its first token", retry_after=2)
             raise StreamBroken("the model's stream ended before it was done")
 
     async def _lines(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
@@ -249,7 +253,7 @@ class Ollama:
         except (aiohttp.ClientError, OSError) as error:
             if started:
                 raise StreamBroken(f"the connection to the model broke: {_name(error)}") from error
-            raise Temporary(f"Ollama is not available: {_name(error)}", retry_after=2) from error
+            raise OllamaAway(f"Ollama is not available: {_name(error)}", retry_after=2) from error
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """One call that is answered by one JSON object."""
@@ -259,13 +263,13 @@ class Ollama:
                     await _check(response, str((body or {}).get("model")))
                     answer = orjson.loads(await _body(response))
         except TimeoutError as error:
-            raise Temporary(f"Ollama did not answer {path} in time", retry_after=2) from error
+            raise OllamaAway(f"Ollama did not answer {path} in time", retry_after=2) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Temporary(f"Ollama is not available: {_name(error)}", retry_after=2) from error
+            raise OllamaAway(f"Ollama is not available: {_name(error)}", retry_after=2) from error
         except orjson.JSONDecodeError as error:
-            raise Temporary(f"Ollama answered {path} with something else than JSON", retry_after=5) from error
+            raise OllamaAway(f"Ollama answered {path} with something else than JSON", retry_after=5) from error
         if not isinstance(answer, dict):
-            raise Temporary(f"Ollama answered {path} with something else than an object", retry_after=5)
+            raise OllamaAway(f"Ollama answered {path} with something else than an object", retry_after=5)
         return answer
 
 
@@ -346,7 +350,7 @@ async def _check(response: aiohttp.ClientResponse, model: str) -> None:
     if response.status == 404:
         raise UnknownModel(f"the model {model[:100]!r} is unknown: {said}")
     if response.status in _BUSY:
-        raise Temporary(f"Ollama is busy ({response.status}): {said}", retry_after=2)
+        raise OllamaAway(f"Ollama is busy ({response.status}): {said}", retry_after=2)
     raise Permanent(f"Ollama refuses the request ({response.status}): {said}")
 
 

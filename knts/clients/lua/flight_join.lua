@@ -77,7 +77,7 @@ end
 local left = redis.call('PTTL', key('lease', flight))
 if left > 0 then
   if mine and redis.call('HGET', key('flight-info', flight), 'leader') == ask then return {'held', flight, tostring(left)} end
-  if not mine then note(flight, 'shared') end
+  if mine then leave_line(KEYS[2]) else note(flight, 'shared') end
   return {'follower', flight}
 end
 if mine and status ~= 'open' and redis.call('ZCOUNT', key('askers', flight), now - ARGV[8], '+inf') == 0 then
