@@ -107,7 +107,10 @@ class Asked:
 
 
 class ScriptedIngress:
-    """What the page asks of ingress, from memory. `searches` are the queries it got, `failure` what they raise."""
+    """What the page asks of ingress, from memory.
+
+    `searches` are the queries it got, `failure` what they raise, `full` what asking raises.
+    """
 
     def __init__(self, documents: Sequence[dict[str, Any]] | None = None) -> None:
         self.documents = list(corpus() if documents is None else documents)
@@ -115,6 +118,7 @@ class ScriptedIngress:
         self.searches: list[dict[str, Any]] = []
         self.connections: list[Position] = []
         self.failure: KntsError | None = None
+        self.full: KntsError | None = None
 
     async def search(self, who: Principal, query: dict[str, Any]) -> dict[str, Any]:
         self.searches.append(query)
@@ -139,6 +143,8 @@ class ScriptedIngress:
         return {**named, "score": 1.0, "passage": place, "highlights": sorted(marks)}
 
     async def ask(self, who: Principal, request: dict[str, Any], *, listening: bool) -> str:
+        if self.full is not None:
+            raise self.full
         ask_id = secrets.token_hex(16)
         self.asks[ask_id] = Asked(request, who)
         await self.say(ask_id, "queued", {"id": ask_id})

@@ -20,7 +20,7 @@ from functions.ingress.access import Principal
 from functions.ingress.gate import AccessSettings, Gate
 from functions.ingress.web.page import PrincipalOf, routes
 from knts.channel import Position
-from knts.errors import Temporary
+from knts.errors import Busy, Temporary
 from tests.e2e.accessibility import CHECKS
 from tests.e2e.browser import chromium, complaints
 from tests.e2e.page_ingress import LOCAL, ScriptedIngress, tell
@@ -309,6 +309,29 @@ async def test_a_search_that_fails_is_said_in_its_place_and_typing_on_mends_it(b
         await visit.page.fill("#q", "to be")
 
         await expect(visit.page.locator(".hit").first).to_be_visible()
+
+
+async def test_the_place_in_the_queue_is_told_and_a_full_one_too(browser: Browser) -> None:
+    async with visiting(browser, ScriptedIngress()) as visit:
+        await visit.page.goto(visit.address)
+        ask_id = await visit.ask("Who waits?")
+        progress = visit.page.locator("#progress")
+        await visit.ingress.say(ask_id, "passages", {"passages": []})
+        for position, expected_ms in ((3, 5200), (1, 1700)):
+            await visit.ingress.say(ask_id, "queued", {"position": position, "expected_ms": expected_ms})
+            await expect(progress).to_contain_text(f"Number {position} in the queue, about {expected_ms / 1000}")
+        await visit.ingress.say(ask_id, "delta", {"text": "He"})
+        await expect(progress).to_have_text("Writing …")
+
+        visit.ingress.full = Busy("more questions wait than can be answered in time", retry_after=3)
+        await visit.page.fill("#q", "Who else?")
+        await visit.page.keyboard.press("Enter")
+        told = visit.page.locator("#answer [role=alert]")
+        await expect(told).to_contain_text("more questions wait than can be answered in time")
+        await expect(told.get_by_role("link", name="Try again")).to_be_visible()
+
+        visit.ingress.full = None
+        assert await visit.ask("Who else?") != ask_id
 
 
 async def test_the_keyboard_is_enough(visit: Visit) -> None:
