@@ -5,7 +5,7 @@ UV ?= uv
 export PYTHON
 BIN := .venv/bin
 
-.PHONY: help run test test-faults check bench lock
+.PHONY: help run test test-faults load check bench lock
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 13
 
@@ -20,6 +20,10 @@ test:  ## every test (pytest's arguments by ARGS="…")
 test-faults:  ## kill, pause and restart everything under load (about 5 minutes; KNTS_FAULT_SECONDS, KNTS_FAULT_SEED)
 	@knts/local/bootstrap.sh dev
 	@exec $(BIN)/python -m pytest tests/faults -s $(ARGS)
+
+load:  ## a rising load to the knee and past it, then 5,000 open streams (about 7 minutes; ARGS=steps or ARGS=streams for one)
+	@knts/local/bootstrap.sh load
+	@exec $(BIN)/python -m tests.load $(ARGS)
 
 check:  ## lint, format, types, import contracts, schemas and manifests
 	@knts/local/bootstrap.sh dev
@@ -37,4 +41,5 @@ lock:  ## compile requirements*.in into hash-pinned requirements*.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements.in -o requirements.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements-local.in -o requirements-local.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements-load.in -o requirements-load.txt
 	$(UV) pip compile -q --universal --no-deps --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements-nodeps.in -o requirements-nodeps.txt

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv and installs the hash-pinned requirements: `bootstrap.sh run` or `bootstrap.sh dev`.
+# Makes .venv and installs the hash-pinned requirements: `bootstrap.sh run`, `dev` or `load`.
 # Needs python3 (3.11 or newer) with its venv module, nothing else. Safe to interrupt: a marker with the locks'
 # digest is written last, and without it the next run takes the installation up again.
 set -euo pipefail
@@ -16,7 +16,8 @@ die() {
 case $what in
 run) locks=(requirements-local.txt requirements-nodeps.txt) ;;
 dev) locks=(requirements-dev.txt requirements-nodeps.txt) ;;
-*) die "unknown set of requirements '$what'; use run or dev" ;;
+load) locks=(requirements-load.txt requirements-nodeps.txt) ;;
+*) die "unknown set of requirements '$what'; use run, dev or load" ;;
 esac
 
 exec 9<Makefile # two at once would write into the same folder

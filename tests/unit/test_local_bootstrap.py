@@ -29,7 +29,7 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "knts" / "local").mkdir(parents=True)
     shutil.copy(ROOT / "knts" / "local" / "bootstrap.sh", tmp_path / "knts" / "local")
     (tmp_path / "Makefile").touch()
-    for lock in ("requirements-local.txt", "requirements-dev.txt", "requirements-nodeps.txt"):
+    for lock in ("requirements-local.txt", "requirements-dev.txt", "requirements-load.txt", "requirements-nodeps.txt"):
         (tmp_path / lock).write_text(f"{lock}==1.0\n")
     (tmp_path / "bin").mkdir()
     for name, script in (("python3", FAKE_PYTHON), ("df", FAKE_DF)):
@@ -72,9 +72,10 @@ def test_a_changed_lock_is_installed(checkout: Path) -> None:
     assert len(calls(checkout)) == 5
 
 
-def test_tests_have_requirements_of_their_own(checkout: Path) -> None:
-    assert bootstrap(checkout, "dev").returncode == 0
-    assert calls(checkout)[1].endswith("requirements-dev.txt")
+@pytest.mark.parametrize("what", ["dev", "load"])
+def test_tests_and_the_load_test_have_requirements_of_their_own(checkout: Path, what: str) -> None:
+    assert bootstrap(checkout, what).returncode == 0
+    assert calls(checkout)[1].endswith(f"requirements-{what}.txt")
 
 
 def test_a_failed_installation_is_told_and_taken_up_again(checkout: Path) -> None:
