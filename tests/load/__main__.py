@@ -1,4 +1,4 @@
-"""`python -m tests.load [steps|streams]`, which `make load` calls: the rising load and the open streams; both without."""
+"""`python -m tests.load [steps|streams]`, which `make load` calls: a rising load, and open streams."""
 
 import argparse
 import sys

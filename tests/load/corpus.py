@@ -5,8 +5,9 @@ import random
 from typing import Any
 
 SEED = 20260131
-PLACES = [f"{a}{b}{c}" for a, b, c in itertools.product(("Skar", "Gran", "Hel", "Tor", "Mos", "Vind", "Bryn", "Lur"),
-          ("en", "is", "ag", "ul", "or"), ("holm", "vik", "ness", "fjord", "havn", "stad", "berg", "sund", "mark", "land"))]  # fmt: skip
+_FIRST = ("Skar", "Gran", "Hel", "Tor", "Mos", "Vind", "Bryn", "Lur")
+_LAST = ("holm", "vik", "ness", "fjord", "havn", "stad", "berg", "sund", "mark", "land")
+PLACES = ["".join(parts) for parts in itertools.product(_FIRST, ("en", "is", "ag", "ul", "or"), _LAST)]
 NAMES = ("Maren Oldfather", "Jonas Brackwater", "Ida Fenwick", "Pelle Storm", "Runa Hollis", "Egil Tarn")
 WORDS = """
 river stone harbour winter ledger signal copper meadow anchor lantern bridge orchard summit canyon velvet engine

@@ -62,7 +62,7 @@ def sampled(name: str, pid: int) -> Sample | None:
     """What a process has used until now; None when it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-        descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+        descriptors = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
     except (FileNotFoundError, ProcessLookupError):
         return None
     state, cpu_seconds, rss_mib = read_stat(stat)

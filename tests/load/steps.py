@@ -92,8 +92,7 @@ async def loaded(processes: Processes, plan: Plan, out: Path, record: Path) -> F
             await locust(road.base_url, plan, out, record, watch)
             settled = await drained(processes)
             left, accepted = await unindexed(http)
-        calls, steps = read(record.read_text().splitlines())
-        found = Found(calls, steps, watch)
+        found = Found(*read(record.read_text().splitlines()), watch)  # noqa: ASYNC240 - the run is over
         if settled is None:
             found.faults.append("the Broker still has events to deliver two minutes after the load")
         else:
@@ -117,7 +116,7 @@ async def prepared(http: aiohttp.ClientSession) -> None:
         assert not body["refused"], body
     async with asyncio.timeout(120):
         for document in corpus.standing_documents():
-            while (await record_of(http, document["id"])).get("status") != "indexed":
+            while (await record_of(http, document["id"])).get("status") != "indexed":  # noqa: ASYNC110 - others index
                 await asyncio.sleep(0.1)
     for number in range(corpus.REPEATED):
         question = {"question": corpus.question(corpus.PLACES[number])}
