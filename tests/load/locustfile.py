@@ -48,7 +48,8 @@ class Steps(LoadTestShape):
                 record.write(calls.written(step) + "\n")
         now = time.monotonic()
         step = next((step for step in steps(self.begun) if now < step.ended), None)
-        return (step.users, max(step.users, *STEPS) / 2) if step else None
+        most = max(STEPS)  # Locust stops users in batches of its rate and waits for each: so all of them in one
+        return (step.users, most if step.after else most / 2) if step else None
 
 
 def steps(begun: float) -> list[Step]:

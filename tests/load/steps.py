@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -147,13 +148,24 @@ async def locust(host: str, plan: Plan, out: Path, record: Path, watch: Watch) -
             sys.executable, *command, env=env, stdout=said_by_locust, stderr=said_by_locust
         )
         watch.pids[LOAD] = process.pid
+        told = asyncio.create_task(announced(record))
         try:
             async with asyncio.timeout(plan.total + 2 * (ANSWER_DEADLINE + 5) + 60):
                 status = await process.wait()
         finally:
+            told.cancel()
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
     assert status == 0, (out / "locust.txt").read_text()[-4000:]
+
+
+async def announced(record: Path) -> None:
+    """Say each step when it begins."""
+    while not (steps := read(record.read_text().splitlines())[1] if record.exists() else []):  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(0.2)
+    for step in steps:
+        await asyncio.sleep(max(0.0, step.began - time.monotonic()))
+        print(f"  {step.users} users for {step.seconds:.0f} s{', after the load' if step.after else ''}", flush=True)
 
 
 async def drained(processes: Processes) -> float | None:
