@@ -86,7 +86,7 @@ def figures(step: Step, calls: Iterable[Call], samples: Sequence[Sample]) -> Ste
     mine = [call for call in calls if step.has(call.began)]
     answered = [call for call in mine if call.result in ANSWERED]
     took = {kind: [call.seconds for call in answered if call.kind == kind] for kind in KINDS}
-    took[FIRST] = [call.first for call in answered if call.kind in STREAMED and call.first is not None]
+    took[FIRST] = [call.first for call in mine if call.first is not None]  # however the stream ended
     done = sum(1 for call in calls_ended(calls, step) if call.result in ANSWERED)
     repeated = [call.cache for call in answered if call.cache]
     cores = {name: used / step.seconds for name, used in cpu_used(samples, step).items()}

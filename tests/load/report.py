@@ -113,7 +113,7 @@ def plot(found: Sequence[StepFigures], path: Path) -> None:
     line(throughput, "refused", [one.refused / one.step.seconds for one in rising])
     line(throughput, "failed", [one.failed / one.step.seconds for one in rising])
     for axis, kind in ((searches, "search"), (repeated, "repeated question"), (first, FIRST)):
-        axis.set(title=f"{kind}: latency of the answered", ylabel="ms", yscale="log")
+        axis.set(title=f"{kind}, until {'it came' if kind == FIRST else 'answered'}", ylabel="ms", yscale="log")
         for name in ("p50", "p95", "p99"):
             values, after = (
                 [getattr(one.latency[kind], name) if kind in one.latency else float("nan") for one in some]
@@ -122,6 +122,8 @@ def plot(found: Sequence[StepFigures], path: Path) -> None:
             line(axis, name, values, after)
     cpu.set(title="CPU per answered call", ylabel="ms")
     memory.set(title="memory", ylabel="MiB")
+    for axis in (cpu, memory):
+        axis.set_prop_cycle(color=mpl.color_sequences["tab20"])
     for name in [name for name in dict.fromkeys(name for one in found for name in one.rss) if name != LOAD]:
         line(cpu, name, [one.cpu_ms.get(name, float("nan")) for one in rising])
         line(memory, name, [one.rss.get(name, float("nan")) for one in rising])
@@ -129,6 +131,7 @@ def plot(found: Sequence[StepFigures], path: Path) -> None:
         axis.set(xscale="log", xlabel="users")
         axis.set_xticks(users, [str(number) for number in users])
         axis.minorticks_off()
-        axis.legend(fontsize=6)
+        axis.legend(fontsize=6, framealpha=0.5, ncols=2 if axis in (cpu, memory) else 1)
+    figure.suptitle("× is the light load right after the heaviest", fontsize=8)
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
