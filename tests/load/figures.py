@@ -16,7 +16,7 @@ QUANTILES = (0.5, 0.95, 0.99)
 FIRST = "first event of a stream"
 ROWS = (*KINDS, FIRST)
 WINDOW = 2.0  # seconds over which a recovery is looked at
-MORE = 1.1  # how many times the answers a later step must give for the knee to lie there
+KEPT = 0.9  # of the calls that users make when they need not wait, and that are answered up to the knee
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,15 @@ def of_road(by_process: dict[str, float]) -> float:
 
 
 def knee(found: Sequence[StepFigures]) -> StepFigures:
-    """The rising step beyond which no other answers a tenth more."""
+    """The last rising step before the first whose users are not answered at their pace, which the first step shows.
+
+    What is answered in all is no measure: past the knee cheap calls get through where dear ones are refused.
+    """
     rising = [one for one in found if not one.step.after]
-    most = max(one.answered for one in rising)
-    return next(one for one in rising if one.answered * MORE >= most)
+    pace = rising[0].offered / rising[0].step.users
+    kept = [one.answered >= KEPT * pace * one.step.users for one in rising]
+    broken = kept.index(False) if False in kept else len(kept)
+    return rising[max(0, broken - 1)]
 
 
 def recovered_after(calls: Iterable[Call], kind: str, first: StepFigures, after: Step) -> float | None:

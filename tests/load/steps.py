@@ -74,7 +74,8 @@ def tell(by_step: list[StepFigures], verdict: Verdict, plan: Plan, out: Path) ->
     peak = knee(by_step)
     head = (
         f"{os.cpu_count()} cores for everything; steps of {plan.seconds:g} s, then {plan.after:g} s of "
-        f"{plan.users[0]} users. The knee: {peak.step.users} users, {peak.answered:.1f} answers a second."
+        f"{plan.users[0]} users. The knee, up to which users are answered at their pace: {peak.step.users} users, "
+        f"{peak.answered:.1f} answers a second."
     )
     text = "\n\n".join([head, tables(by_step), "### Verdict", said(verdict)]) + "\n"
     (out / "steps.md").write_text(text, encoding="utf-8")

@@ -12,7 +12,7 @@ from tests.load.calls import CUT, DOCUMENT, FRESH, LISTEN, REPEATED, SEARCH, TIM
 from tests.load.figures import FIRST, figures, judged, knee, latency, of_road, percentile, recovered_after
 from tests.load.sampling import LOAD, TICKS, read_stat
 
-LIGHT, HEAVY, AFTER = Step(0, 10, 100, 110), Step(1, 99, 110, 120), Step(2, 10, 120, 130, after=True)
+LIGHT, HEAVY, AFTER = Step(0, 10, 100, 110), Step(1, 20, 110, 120), Step(2, 10, 120, 130, after=True)
 
 
 def searches(step: Step, seconds: float, *, result: str = "200", count: int = 100) -> list[Call]:
@@ -88,10 +88,17 @@ def test_a_step_in_which_nothing_is_answered_has_no_cpu_per_call() -> None:
     assert found.answered == 0
 
 
-@pytest.mark.parametrize(("heavy", "expected"), [(300, HEAVY), (105, LIGHT), (50, LIGHT)])
-def test_the_knee_is_where_more_load_brings_no_more_answers(heavy: int, expected: Step) -> None:
+@pytest.mark.parametrize(("heavy", "expected"), [(200, HEAVY), (185, HEAVY), (150, LIGHT)])
+def test_the_knee_is_the_last_step_whose_users_are_answered_at_their_pace(heavy: int, expected: Step) -> None:
     _, found = figured(searches(LIGHT, 0), searches(HEAVY, 0, count=heavy), searches(AFTER, 0, count=900))
     assert knee(found).step == expected
+
+
+def test_cheap_answers_past_the_knee_do_not_move_it() -> None:
+    steps = [Step(n, users, n * 10, n * 10 + 10) for n, users in enumerate((10, 20, 40))]
+    counts = (100, 150, 400)
+    every = [call for step, count in zip(steps, counts, strict=True) for call in searches(step, 0, count=count)]
+    assert knee([figures(step, every, []) for step in steps]).step == steps[0]
 
 
 def test_a_recovery_is_timed_from_the_end_of_the_load() -> None:
