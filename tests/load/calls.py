@@ -74,19 +74,23 @@ def result_of_stream(last: str, final: dict[str, Any]) -> str:
     return f"{last} in the stream" if last else "stream broke off"
 
 
-def written(one: Call | Step) -> str:
+def written(one: Call | Step | Sample) -> str:
     """A line of the record."""
     return json.dumps({type(one).__name__: asdict(one)})
 
 
-def read(lines: Iterable[str]) -> tuple[list[Call], list[Step]]:
+def read(lines: Iterable[str]) -> tuple[list[Call], list[Step], list[Sample]]:
     """The record of a run."""
     calls: list[Call] = []
     steps: list[Step] = []
+    samples: list[Sample] = []
     for line in lines:
-        found = json.loads(line)
-        if "Call" in found:
-            calls.append(Call(**found["Call"]))
-        elif "Step" in found:
-            steps.append(Step(**found["Step"]))
-    return calls, steps
+        ((kind, found),) = json.loads(line).items()
+        match kind:
+            case "Call":
+                calls.append(Call(**found))
+            case "Step":
+                steps.append(Step(**found))
+            case "Sample":
+                samples.append(Sample(**found))
+    return calls, steps, samples

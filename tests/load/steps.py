@@ -18,7 +18,7 @@ from tests.e2e.roads import ROOT, start_road
 from tests.faults import state
 from tests.faults.processes import Processes
 from tests.load import corpus
-from tests.load.calls import Call, Step, read
+from tests.load.calls import Call, Step, read, written
 from tests.load.figures import StepFigures, Verdict, figures, judged, knee
 from tests.load.report import plot, said, tables
 from tests.load.sampling import LOAD, Watch
@@ -54,7 +54,7 @@ class Found:
 
 def run(plan: Plan, out: Path, home: Path) -> Verdict:
     """Run it; tables, plot and record are written to `out` and the tables printed."""
-    record = out / "calls.jsonl"
+    record = out / "record.jsonl"
     record.unlink(missing_ok=True)
     road = start_road(home, KNTS_FIRST_DOCUMENTS="none", KNTS_ANSWER_DEADLINE=str(ANSWER_DEADLINE), LOG_LEVEL="WARNING")
     try:
@@ -81,7 +81,7 @@ def tell(by_step: list[StepFigures], verdict: Verdict, plan: Plan, out: Path) ->
     (out / "steps.md").write_text(text, encoding="utf-8")
     plot(by_step, out / "load.svg")
     print(text)
-    print(f"written to {out}: steps.md, load.svg, calls.jsonl, locust.txt")
+    print(f"written to {out}: steps.md, load.svg, record.jsonl, locust.txt")
 
 
 async def loaded(processes: Processes, plan: Plan, out: Path, record: Path) -> Found:
@@ -94,7 +94,10 @@ async def loaded(processes: Processes, plan: Plan, out: Path, record: Path) -> F
             await locust(road.base_url, plan, out, record, watch)
             settled = await drained(processes)
             left, accepted = await unindexed(http)
-        found = Found(*read(record.read_text().splitlines()), watch)  # noqa: ASYNC240 - the run is over
+        calls, steps, _ = read(record.read_text().splitlines())  # noqa: ASYNC240 - the run is over
+        with record.open("a") as more:
+            more.writelines(written(sample) + "\n" for sample in watch.samples)
+        found = Found(calls, steps, watch)
         if settled is None:
             found.faults.append("the Broker still has events to deliver two minutes after the load")
         else:

@@ -169,8 +169,9 @@ def test_a_stream_is_judged_by_its_last_event(last: str, final: dict[str, object
 
 def test_what_is_written_down_is_read_again() -> None:
     call = Call(FRESH, 1.5, 2.5, "200", 0.1, "miss")
-    lines = [calls.written(LIGHT), calls.written(call), calls.written(AFTER)]
-    assert calls.read(lines) == ([call], [LIGHT, AFTER])
+    sample = Sample(1.0, "ingress", 2.0, 80.5, 16)
+    lines = [calls.written(one) for one in (LIGHT, call, AFTER, sample)]
+    assert calls.read(lines) == ([call], [LIGHT, AFTER], [sample])
     assert all(json.loads(line) for line in lines)
 
 
