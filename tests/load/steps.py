@@ -181,11 +181,9 @@ async def drained(processes: Processes) -> float | None:
 
 
 async def unindexed(http: aiohttp.ClientSession) -> tuple[list[str], int]:
-    """What was accepted and is not there; and how many documents are."""
-    left, good = [], 0
-    for number in range(corpus.WRITTEN):
-        record = await record_of(http, f"written/{number}")
-        if record and record["status"] != "indexed":
-            left.append(f"written/{number} was accepted and is {record['status']}")
-        good += bool(record)
-    return left, good
+    """Documents whose last accepted version is neither indexed nor refused; and how many are indexed in their last."""
+    records = {name: await record_of(http, name) for name in map("written/{}".format, range(corpus.WRITTEN))}
+    left = [
+        f"{name} was accepted and is still pending" for name, one in records.items() if one.get("status") == "pending"
+    ]
+    return left, sum(1 for one in records.values() if one.get("status") == "indexed")
