@@ -21,7 +21,7 @@ test-faults:  ## kill, pause and restart everything under load (about 5 minutes;
 	@knts/local/bootstrap.sh dev
 	@exec $(BIN)/python -m pytest tests/faults -s $(ARGS)
 
-load:  ## a rising load to the knee and past it, then 5,000 open streams (about 7 minutes; ARGS=steps or ARGS=streams for one)
+load:  ## a rising load to the knee and past it, then 5,000 open streams (about 6 minutes; ARGS=steps or ARGS=streams for one)
 	@knts/local/bootstrap.sh load
 	@exec $(BIN)/python -m tests.load $(ARGS)
 

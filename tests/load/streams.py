@@ -89,6 +89,8 @@ class Crowd:
                             if stream.joined and not opened:
                                 opened = True
                                 self.opening.release()
+                        if stream.last != "completed":
+                            stream.fault = f"ended {stream.last or 'without a last event'}"
                         return
                     wait = answer.headers.get("Retry-After", "")
                     if answer.status not in (429, 503) or not wait.isdigit():
