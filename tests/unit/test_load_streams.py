@@ -18,11 +18,12 @@ from tests.load.streams import Crowd, Held, Stream, allow_descriptors, judge
 WHOLE = (
     b'event: queued\ndata: {}\n\nevent: joined\ndata: {}\n\n: still here\n\nevent: delta\ndata: {"text":"Maren."}\n\n'
 )
+Answer = tuple[int, dict[str, str], bytes]
 END = b"event: completed\ndata: {}\n\n"
 
 
 @contextlib.asynccontextmanager
-async def ingress(*answers: tuple[int, dict[str, str], bytes]) -> AsyncIterator[Crowd]:
+async def ingress(*answers: Answer) -> AsyncIterator[Crowd]:
     """A crowd of one before an ingress that gives these answers, one after the other."""
     left = list(answers)
 
