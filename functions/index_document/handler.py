@@ -23,7 +23,7 @@ class Records(Protocol):
     """The documents' records: `knts.clients.records`."""
 
     async def claim(
-        self, tenant: str, document_id: str, version: int, content_hash: str, acl: Sequence[str]
+        self, tenant: str, document_id: str, version: int, content_hash: str, acl: Sequence[str], *, removal: bool = ...
     ) -> Literal["claimed", "superseded", "conflict"]: ...
 
     async def raise_to(
@@ -106,7 +106,7 @@ async def _write(event: Event, new: Version, lines: list[bytes], *, records: Rec
 async def delete(event: Event, *, records: Records, index: Index) -> Event | None:
     """Remove a document: removed, rejected (this version has a content) or None (superseded)."""
     gone = version(event)
-    claim = await records.claim(gone.tenant, gone.id, gone.number, gone.content_hash, ())
+    claim = await records.claim(gone.tenant, gone.id, gone.number, gone.content_hash, (), removal=True)
     if claim == "conflict":
         return _rejected(event, gone)
     if claim == "superseded":

@@ -58,11 +58,13 @@ class AnswerCache:
         dependants = _dependants(tenant, document_id)
         with failures("the cache"):
             keys: Iterable[bytes] = await self.redis.smembers(dependants)
-            names = [_answer(key.decode()) for key in keys]
-            gone = int(await self.redis.unlink(*names)) if names else 0
-            if names:
-                await self.redis.srem(dependants, *keys)
-        return gone
+            if not keys:
+                return 0
+            async with self.redis.pipeline(transaction=True) as pipe:  # whoever stores one meanwhile keeps both or none
+                pipe.unlink(*(_answer(key.decode()) for key in keys))
+                pipe.srem(dependants, *keys)
+                gone, _ = await pipe.execute()
+        return int(gone)
 
 
 @contextlib.contextmanager

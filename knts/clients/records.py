@@ -90,10 +90,20 @@ class Records:
         return reply
 
     async def claim(
-        self, tenant: str, document_id: str, version: int, content_hash: str, acl: Iterable[str] = ()
+        self,
+        tenant: str,
+        document_id: str,
+        version: int,
+        content_hash: str,
+        acl: Iterable[str] = (),
+        *,
+        removal: bool = False,
     ) -> Claim:
-        """Before a version is written: 'claimed', 'superseded' by a higher one, or 'conflict' with another content."""
-        args = [document_id, version, content_hash, orjson.dumps(list(acl)), now(), CONFLICT]
+        """Before a version is written: 'claimed', 'superseded' by a higher one, or 'conflict' with another content.
+
+        A `removal` that is superseded is noted all the same: what was quoted from before it stays withheld.
+        """
+        args = [document_id, version, content_hash, orjson.dumps(list(acl)), now(), CONFLICT, int(removal)]
         outcome: Claim = (await _claim(self.redis, _keys(tenant, document_id), args)).decode()
         return outcome
 
@@ -107,7 +117,7 @@ class Records:
         status: Literal["indexed", "removed"],
         **fields: Any,
     ) -> Raised:
-        """After its chunks are written: make the version current.
+        """After its chunks are written: make the version current, and replace the tenant's token in the same step.
 
         'first' (raised, and no other version was ever begun), 'raised', 'again' (it was current), 'superseded',
         'conflict', or 'lost' when the claim is gone. `fields` are `chunks`, `title`, `url` and, as a list, `acl`.
@@ -115,11 +125,10 @@ class Records:
         stored = {"status": status, "updated": now(), "chunks": 0, "title": "", "url": "", **fields}
         if "acl" in stored:
             stored["acl"] = orjson.dumps(list(stored["acl"]))
-        if status == "removed":
-            stored["removed"] = version  # kept when a higher version is indexed: what was quoted before stays withheld
         named = [part for item in stored.items() for part in item]
-        args = [version, content_hash, *named]
-        outcome: Raised = (await _raise(self.redis, _keys(tenant, document_id), args)).decode()
+        args = [version, content_hash, secrets.token_hex(16), int(status == "removed"), *named]
+        keys = [document_key(tenant, document_id), token_key(tenant)]
+        outcome: Raised = (await _raise(self.redis, keys, args)).decode()
         return outcome
 
     async def refuse(

@@ -1,5 +1,6 @@
 """The answer cache on a real Valkey."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -46,6 +47,14 @@ async def test_an_answer_stored_again_is_forgotten_again(cache: AnswerCache) -> 
     for _ in range(2):
         await cache.put("local", answer("a", "hamlet"))
         assert await cache.forget("local", "hamlet") == 1
+
+
+async def test_an_answer_that_is_stored_while_its_document_is_forgotten_is_forgotten_later(cache: AnswerCache) -> None:
+    for _ in range(200):
+        await cache.put("local", answer("a", "hamlet"))
+        await asyncio.gather(cache.forget("local", "hamlet"), cache.put("local", answer("a", "hamlet")))
+        await cache.forget("local", "hamlet")
+        assert await cache.get("a" * 64) is None
 
 
 async def test_everything_expires(cache: AnswerCache, redis_cache: Redis) -> None:

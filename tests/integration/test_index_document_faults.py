@@ -135,6 +135,16 @@ async def test_what_a_dead_writer_left_behind_goes_with_its_redelivery(parts: Pa
     assert {chunk["version"] for chunk in await parts.stored("d")} == {2}
 
 
+async def test_what_a_refused_content_left_behind_goes_with_the_next_one(parts: Parts) -> None:
+    bad, good = upserted("d", 1, "bad. " * 400), upserted("d", 1, "good")
+    about = handler.version(bad)
+    await parts.records.claim("t", "d", 1, about.content_hash)
+    await parts.index.add(handler.chunks(bad)[:1])
+    await parts.records.refuse("t", "d", 1, "the index refuses its second chunk", about.content_hash)
+    assert await parts.deliver(good) is not None  # the writer of the other one died before it had deleted its chunk
+    assert [chunk["text"] for chunk in await parts.stored("d")] == ["good"]
+
+
 async def test_typesense_gone_is_temporary_and_taken_up_later(
     redis: Redis, typesense_server: TypesenseServer, free_port: Callable[[], int]
 ) -> None:
@@ -212,3 +222,19 @@ async def test_lost_records_are_rebuilt_from_the_index(parts: Parts, redis: Redi
     await parts.deliver(upserted("d", 8))
     assert await rebuild(parts.chunks.typesense, parts.records) == 2
     assert await parts.records.current("t", ["d", "e", "gone"]) == {"d": 8, "e": 2}
+
+
+async def test_a_rebuild_deletes_what_a_later_version_has_replaced(parts: Parts, redis: Redis) -> None:
+    """The records were lost, and an older event came again before they were rebuilt."""
+    await parts.deliver(upserted("d", 5, "five. " * 400))
+    await parts.deliver(upserted("e", 1))
+    await redis.flushall()
+    token = await parts.records.token("t")
+    await parts.deliver(upserted("d", 3, "three. " * 400))
+    assert {chunk["version"] for chunk in await parts.stored("d")} == {3, 5}
+    assert await parts.records.token("t") != token
+    during = await parts.records.token("t")
+    assert await rebuild(parts.chunks.typesense, parts.records) == 2
+    assert {chunk["version"] for chunk in await parts.stored("d")} == {5}
+    assert await parts.records.current("t", ["d", "e"]) == {"d": 5, "e": 1}
+    assert await parts.records.token("t") != during, "no answer from before is found any more"

@@ -228,3 +228,43 @@ async def test_what_may_be_read_now_and_when_it_was_last_removed(records: Record
     assert await records.readable("t", ["x"], ids) == {"open": Readable(1, 0), "back": Readable(4, 2)}
     assert await records.readable("t", ["x", "staff"], ["staff"]) == {"staff": Readable(1, 0)}
     assert await records.readable("t", [], []) == await records.readable("u", [], ["open"]) == {}
+
+
+async def test_a_removal_that_comes_late_is_known_all_the_same(records: Records) -> None:
+    await index(records, "d", 1)
+    await records.claim("t", "d", 2, "gone", removal=True)
+    await index(records, "d", 4)
+    assert await records.raise_to("t", "d", 2, "gone", status="removed") == "superseded"
+    assert await records.readable("t", [], ["d"]) == {"d": Readable(4, 2)}
+    assert await records.claim("t", "d", 3, "gone too", removal=True) == "superseded"
+    assert await records.claim("t", "d", 2, "gone", removal=True) == "superseded"
+    assert await records.claim("t", "d", 3, "no removal") == "superseded"
+    assert await records.readable("t", [], ["d"]) == {"d": Readable(4, 3)}
+
+
+async def test_a_removal_that_is_refused_is_none(records: Records) -> None:
+    await index(records, "d", 2)
+    assert await records.claim("t", "d", 2, "gone", removal=True) == "conflict"
+    await index(records, "d", 3)
+    assert await records.readable("t", [], ["d"]) == {"d": Readable(3, 0)}
+
+
+async def test_the_token_is_replaced_in_the_step_that_makes_a_version_current(records: Records) -> None:
+    """Whoever dies right after it leaves no token behind under which an older answer is found."""
+    tokens = [await records.token("t")]
+    for version, status in [(1, "indexed"), (2, "removed"), (3, "indexed")]:
+        await records.claim("t", "d", version, "a")
+        assert await records.token("t") == tokens[-1]
+        await records.raise_to("t", "d", version, "a", status=status)  # type: ignore[arg-type]
+        tokens.append(await records.token("t"))
+    assert len(set(tokens)) == 4
+    for version in (3, 2):  # it comes again
+        await records.raise_to("t", "d", version, "a", status="indexed")
+    assert await records.token("t") == tokens[-1]
+
+
+async def test_what_follows_a_refused_content_is_not_the_first(records: Records) -> None:
+    """Chunks of the refused one may be left, if its writer died before it deleted them."""
+    await records.claim("t", "d", 1, "bad")
+    await records.refuse("t", "d", 1, "the index refuses it", "bad")
+    assert await index(records, "d", 1, "good") == "raised"

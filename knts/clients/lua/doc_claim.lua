@@ -2,10 +2,16 @@
 --   KEYS[1] record: hash {id, version, status, hash, assigned, claim:<version> = content hash, …}
 --   KEYS[2] ids of the tenant: zset
 --   ARGV[1] document id, ARGV[2] version, ARGV[3] content hash, ARGV[4] acl (JSON), ARGV[5] now, ARGV[6] reason of a conflict
+--   ARGV[7] '1' for a removal: one that comes late is noted all the same, since what was quoted before it is withheld
 -- Returns 'claimed', 'superseded' (a higher version stands) or 'conflict' (this version has another content).
 local stored = tonumber(redis.call('HGET', KEYS[1], 'version') or 0)
 local version = tonumber(ARGV[2])
-if version < stored then return 'superseded' end
+if version < stored then
+  if ARGV[7] == '1' and tonumber(redis.call('HGET', KEYS[1], 'removed') or 0) < version then
+    redis.call('HSET', KEYS[1], 'removed', ARGV[2])
+  end
+  return 'superseded'
+end
 local taken = redis.call('HGET', KEYS[1], 'claim:' .. ARGV[2])
 if version == stored then taken = redis.call('HGET', KEYS[1], 'hash') end
 if taken and taken ~= ARGV[3] then

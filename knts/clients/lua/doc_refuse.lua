@@ -7,7 +7,10 @@
 local stored = tonumber(redis.call('HGET', KEYS[1], 'version') or 0)
 local refused = tonumber(redis.call('HGET', KEYS[1], 'refused') or 0)
 local version = tonumber(ARGV[2])
-if redis.call('HGET', KEYS[1], 'claim:' .. ARGV[2]) == ARGV[3] then redis.call('HDEL', KEYS[1], 'claim:' .. ARGV[2]) end
+if redis.call('HGET', KEYS[1], 'claim:' .. ARGV[2]) == ARGV[3] then
+  redis.call('HDEL', KEYS[1], 'claim:' .. ARGV[2])
+  redis.call('HSET', KEYS[1], 'begun', '1')  -- its writer may die before it has deleted its chunks: the next one looks
+end
 if version <= stored or version < refused then return 'superseded' end
 local assigned = tonumber(redis.call('HGET', KEYS[1], 'assigned') or 0)
 redis.call('HSET', KEYS[1], 'assigned', string.format('%.0f', math.max(version, assigned)),
