@@ -19,11 +19,17 @@ from tests.faults.load import Load
 from tests.faults.processes import Processes
 from tests.faults.world import ANSWER_DEADLINE, MARGIN, World, Worlds
 
+TENANTS = ("local", "other", "third")  # whose documents may be posted to the Broker; the load's are the first's
+
 
 @pytest.fixture(scope="session")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     """The run, started as `make run` starts it."""
-    env = {"KNTS_FIRST_DOCUMENTS": "docs/events.md", "KNTS_ANSWER_DEADLINE": f"{ANSWER_DEADLINE:g}"}
+    env = {
+        "KNTS_FIRST_DOCUMENTS": "docs/events.md",
+        "KNTS_ANSWER_DEADLINE": f"{ANSWER_DEADLINE:g}",
+        "KNTS_PRODUCER_TENANTS": ",".join(TENANTS),
+    }
     started = start_road(tmp_path_factory.mktemp("faults"), **env)
     yield started
     started.stop()
