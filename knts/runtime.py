@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Event], Awaitable[Event | None]]
 Check = Callable[[], Awaitable[None]]
+Awaited = Callable[[Event], Awaitable[bool]]
 Pages = Callable[[Request], Awaitable[Response]]
 
 
@@ -59,12 +60,15 @@ class Wiring:
 
     `anything` takes whatever else is delivered, unchecked: only for where events go that nobody else could take.
     `pages` answers every path but `/` and the health routes, for those who operate the function.
+    `awaited` says whether somebody still waits for what an event asks for. It is asked of one whose `expirytime` has
+    passed by this machine's clock, which may be wrong; without it every event is worked.
     """
 
     handlers: Mapping[str, Handler]
     ready: Check = _always
     anything: Handler | None = None
     pages: Pages | None = None
+    awaited: Awaited | None = None
 
 
 Wire = Callable[[Mapping[str, str]], AbstractAsyncContextManager[Wiring]]
@@ -113,7 +117,7 @@ class EventFunction:
         body = await read_body(request, events.MAX_EVENT_BYTES + 64 * 1024, self.settings.body_timeout)
         event = self._accept(events.from_http(request.headers.raw, body))
         handler = self.wiring.handlers[event.type]
-        if events.expired(event):
+        if self.wiring.awaited and events.expired(event) and not await self.wiring.awaited(event):
             log.info("expired before it was worked", extra={"event_type": event.type, "event_id": event.id})
             return Response(status_code=202)
         with telemetry.processing(event, request.headers) as work:

@@ -17,6 +17,7 @@ from knts.clients.records import Records
 from knts.clients.redis import connected, ping
 from knts.clients.typesense import Typesense
 from knts.clients.typesense_search import ChunkSearch
+from knts.events import Event
 from knts.runtime import EventFunction, Handler, Wiring
 from knts.settings import DurableRedis, TypesenseServer, positive_int, read, setting
 
@@ -44,7 +45,10 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
             await ping(redis)
             await typesense.ready()
 
-        yield Wiring(handlers, ready)
+        async def awaited(event: Event) -> bool:
+            return await frames.awaited(event.correlation_id)
+
+        yield Wiring(handlers, ready, awaited=awaited)
 
 
 function = EventFunction("search", wire)

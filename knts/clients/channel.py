@@ -125,6 +125,16 @@ class Channel:
             found = await self.redis.hgetall(channel.ask_key(correlation_id))
         return {name.decode(): value.decode() for name, value in found.items()} or None
 
+    async def awaited(self, correlation_id: str) -> bool:
+        """Whether an ask is open and its deadline, if it has one, lies ahead by Redis' own clock. One trip."""
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            pipeline.hmget(channel.ask_key(correlation_id), "status", "deadline")
+            pipeline.time()
+            with failures():
+                (status, deadline), (seconds, micros) = await pipeline.execute()
+        in_time = deadline is None or int(deadline) > seconds * 1000 + micros // 1000
+        return bool(status == b"open" and in_time)
+
     async def frames(self, stream_key: str, after: str = "0", count: int = 1000) -> list[Frame]:
         """The frames of a stream after an entry id, oldest first."""
         with failures():

@@ -44,6 +44,8 @@ class Tailer:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Tailer"]:
         """The tailer at work until exit."""
+        with contextlib.suppress(Temporary):  # the first deadlines are by its clock already, if it is there
+            await self._read_clock()
         tasks = [asyncio.create_task(_forever(work)) for work in (self._read_loop, self._listen_loop, self._sweep_loop)]
         try:
             yield self
@@ -125,12 +127,15 @@ class Tailer:
 
     # -- being woken --------------------------------------------------------------------------------------------------
 
+    async def _read_clock(self) -> None:
+        with failures():
+            seconds, micros = await self.redis.time()
+        self._clock_offset = seconds + micros / 1e6 - time.monotonic()
+
     async def _sweep_loop(self) -> None:
         while True:
             try:
-                with failures():
-                    seconds, micros = await self.redis.time()
-                self._clock_offset = seconds + micros / 1e6 - time.monotonic()
+                await self._read_clock()
             except Temporary as error:
                 log.warning("sweeping: %s", error.detail)
             for stream in self._streams.values():

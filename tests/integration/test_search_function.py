@@ -155,6 +155,7 @@ async def test_what_nobody_waits_for_is_accepted_and_not_done(road: Road) -> Non
     )
     assert await road.deliver(unknown) == (202, None)
     expired = await road.open(events.SEARCH_REQUESTED, query="x", groups=[])
+    await road.redis.hset(channel.ask_key(expired.correlation_id), "deadline", "1")
     late = Event({**expired.attributes, "expirytime": "2020-01-01T00:00:00Z"}, expired.data)
     assert await road.deliver(late) == (202, None)
     assert [frame.type for frame in await road.frames(expired)] == [channel.QUEUED]

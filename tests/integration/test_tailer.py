@@ -1,6 +1,7 @@
 """One tailer on a real Valkey: every frame, once, in order, whatever becomes of wake-ups, connections and readers."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import orjson
@@ -164,9 +165,15 @@ async def test_an_ended_answer_is_read_without_subscribing(redis: Redis) -> None
         assert tailer.following == 0
 
 
-async def test_the_clock_is_the_servers(redis: Redis) -> None:
-    async with Tailer(redis).running() as tailer:
-        await asyncio.sleep(0.05)
+@pytest.mark.parametrize("hours", [-1, 0, 1])
+async def test_the_clock_is_the_servers_from_the_beginning(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    with monkeypatch.context() as patched:
+        real = time.time
+        patched.setattr(time, "time", lambda: real() + 3600 * hours)
+        tailer = Tailer(redis)
+    async with tailer.running():
         seconds, micros = await redis.time()
         assert abs(tailer.now_ms() - (seconds * 1000 + micros / 1000)) < 1000
 

@@ -28,6 +28,7 @@ class ScriptedFunction:
         self.got: list[Event] = []
         self.outcome: Event | Exception | None = None
         self.unready: Exception | None = None
+        self.awaited: bool | None = None
 
     async def handle(self, event: Event) -> Event | None:
         self.got.append(event)
@@ -46,7 +47,11 @@ class ScriptedFunction:
             events.PASSAGES_FOUND: self.handle,
             events.ANSWER_REQUESTED: self.handle,
         }
-        yield Wiring(handlers, ready=self.ready)
+
+        async def awaited(event: Event) -> bool:
+            return bool(self.awaited)
+
+        yield Wiring(handlers, ready=self.ready, awaited=None if self.awaited is None else awaited)
 
 
 @pytest.fixture
@@ -56,6 +61,12 @@ def scripted() -> ScriptedFunction:
 
 @pytest.fixture
 async def client(scripted: ScriptedFunction) -> AsyncIterator[httpx.AsyncClient]:
+    async with serving(scripted) as http:
+        yield http
+
+
+@contextlib.asynccontextmanager
+async def serving(scripted: ScriptedFunction) -> AsyncIterator[httpx.AsyncClient]:
     function = EventFunction("example", scripted.wire)
 
     async def endpoint(request: Any) -> Any:
@@ -181,11 +192,22 @@ async def test_an_unsigned_document_gets_the_first_producer_tenant(
     assert [event.tenant for event in scripted.got] == ["local", "acme"]
 
 
-async def test_what_nobody_waits_for_any_more_is_not_worked(
-    client: httpx.AsyncClient, scripted: ScriptedFunction
+@pytest.mark.parametrize(
+    ("expiry", "awaited", "worked"),
+    [
+        ("2020-01-01T00:00:00Z", False, False),
+        ("2020-01-01T00:00:00Z", True, True),  # our clock is wrong
+        ("2020-01-01T00:00:00Z", None, True),  # whatever it is, nobody needs to wait for it
+        ("2220-01-01T00:00:00Z", False, True),  # nobody asks: the handler finds out
+    ],
+)
+async def test_what_has_expired_is_worked_if_somebody_waits_all_the_same(
+    scripted: ScriptedFunction, expiry: str, awaited: bool | None, worked: bool
 ) -> None:
-    response = await deliver(client, requested(tenant="t", expirytime="2020-01-01T00:00:00Z"))
-    assert (response.status_code, scripted.got) == (202, [])
+    scripted.awaited = awaited
+    async with serving(scripted) as client:
+        response = await deliver(client, requested(tenant="t", expirytime=expiry))
+    assert (response.status_code, bool(scripted.got)) == (202, worked)
 
 
 async def test_health_routes(client: httpx.AsyncClient, scripted: ScriptedFunction) -> None:
