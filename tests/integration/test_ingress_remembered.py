@@ -38,8 +38,8 @@ async def remember(redis: Redis, cache: Redis, model: str = MODEL, **request: An
 async def here(
     serve_function: ServeFunction, redis: Redis, redis_cache: Redis, redis_url: str, redis_cache_url: str
 ) -> AsyncIterator[World]:
-    await remember(redis, redis_cache)
     async with world(serve_function, redis, redis_url, redis_cache_url, OLLAMA_MODEL=MODEL) as found:
+        await remember(redis, redis_cache)
         yield found
 
 
