@@ -28,6 +28,7 @@ from tests.faults.world import World, Worlds
 
 EVENTS = int(os.environ.get("KNTS_FAULT_EVENTS", "5000"))
 SENDERS = 32
+LONGEST = max(3.0, EVENTS / 5000)  # seconds that it is left in peace: in a long run most of the time is work
 CALL = aiohttp.ClientTimeout(total=60, sock_connect=5)
 
 
@@ -70,7 +71,7 @@ class Torment:
     async def go_on(self) -> None:
         processes = self.world.processes
         while not self.over:
-            await asyncio.sleep(self.chance.uniform(0.2, 3))
+            await asyncio.sleep(self.chance.uniform(0.2, LONGEST))
             if self.kills and self.chance.random() < 0.35:
                 self.pauses += 1
                 await processes.pause("index-document", self.chance.uniform(0.5, 4))
