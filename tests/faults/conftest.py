@@ -1,7 +1,7 @@
 """The fault suite's run: a road of its own, a seed that is printed, and a report of what was done to it.
 
 Settings: KNTS_FAULT_SEED repeats the choices of an earlier run (their timing can't be repeated), KNTS_FAULT_SECONDS is
-how long the random kill loop goes on, 90 by default.
+how long the random kill loop goes on, 90 by default; KNTS_FAULT_EVENTS how many shuffled events are sent, 5,000.
 """
 
 import contextlib

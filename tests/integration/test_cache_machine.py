@@ -15,6 +15,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -339,6 +340,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
+@pytest.mark.timeout(600)  # only a failing run takes that long: its steps are made fewer
 def test_no_answer_is_given_that_would_be_another_now(durable_server: str, cache_server: str) -> None:
     run_state_machine_as_test(
         partial(CacheMachine, durable_server, cache_server),

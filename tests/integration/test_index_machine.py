@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -360,6 +361,7 @@ def chunk_ids(event: Event) -> list[str]:
     return [orjson.loads(line)["id"] for line in documents.chunks(event)]
 
 
+@pytest.mark.timeout(600)  # only a failing run takes that long: its steps are made fewer
 def test_the_highest_version_wins_whatever_happens(durable_server: str, typesense_server: TypesenseServer) -> None:
     run_state_machine_as_test(
         partial(IndexMachine, durable_server, typesense_server),
