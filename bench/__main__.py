@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-COMMANDS = ("bench.codec", "bench.broker", "bench.road")
+COMMANDS = ("bench.codec", "bench.broker", "bench.road", "bench.cancel")
 
 
 def main() -> int:

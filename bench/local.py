@@ -42,8 +42,8 @@ class Road:
 
 
 @contextlib.contextmanager
-def road() -> Iterator[Road]:
-    """Start `python -m knts.local` and wait until its API is ready."""
+def road(**more: str) -> Iterator[Road]:
+    """Start `python -m knts.local` with these settings too and wait until its API is ready."""
     with tempfile.TemporaryDirectory(prefix="knts-bench-") as folder:
         home, port, broker_port = Path(folder), free_port(), free_port()
         env = {
@@ -53,6 +53,7 @@ def road() -> Iterator[Road]:
             "KNTS_BROKER_PORT": str(broker_port),
             "KNTS_FIRST_DOCUMENTS": "none",
             "LOG_LEVEL": "WARNING",
+            **more,
         }
         process = subprocess.Popen([sys.executable, "-m", "knts.local"], env=env, stdout=subprocess.DEVNULL)
         try:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
+
 T = TypeVar("T")
 _REQUIRED = object()
 
@@ -96,6 +98,17 @@ def http_url(text: str) -> str:
     if not text.startswith(("http://", "https://")) or not text.split("://", 1)[1].strip("/"):
         raise ValueError("expected an absolute http:// or https:// URL")
     return text.rstrip("/")
+
+
+def addresses(text: str) -> dict[str, str]:
+    """A JSON object of absolute http(s) URLs by the name of the Knative Service."""
+    try:
+        named: Any = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        named = None
+    if not isinstance(named, dict) or not all(isinstance(url, str) for url in named.values()):
+        raise ValueError('expected a JSON object such as {"search": "http://127.0.0.1:9001"}')
+    return {name: http_url(url) for name, url in named.items()}
 
 
 def redis_url(text: str) -> str:

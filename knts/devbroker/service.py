@@ -7,9 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import orjson
 from aiohttp import web
 
 from knts import telemetry
@@ -21,20 +19,9 @@ from knts.devbroker.loading import Manifests
 from knts.devbroker.store import Store
 from knts.devbroker.tap import Tap
 from knts.devbroker.watching import Watcher
-from knts.settings import DurableRedis, http_url, positive_int, read, seconds, setting
+from knts.settings import DurableRedis, addresses, positive_int, read, seconds, setting
 
 log = logging.getLogger(__name__)
-
-
-def addresses(text: str) -> dict[str, str]:
-    """A JSON object of absolute http(s) URLs by the name of the Knative Service."""
-    try:
-        named: Any = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        named = None
-    if not isinstance(named, dict) or not all(isinstance(url, str) for url in named.values()):
-        raise ValueError('expected a JSON object such as {"search": "http://127.0.0.1:9001"}')
-    return {name: http_url(url) for name, url in named.items()}
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,10 @@ def plan(
         Program(name, "knts.serve", function_env(shared, name, ports[name]) | own.get(name, {}), home.log(name), url)
         for name, url in functions.items()
     ]
+    reached = {**functions, **(settings.subscribers or {})}  # one may run in a debugger, or behind a balancer
     brokers: list[Startable] = [
         Program(
-            "broker", "knts.devbroker", broker_env(shared, settings.broker_port, functions), home.log("broker"), broker
+            "broker", "knts.devbroker", broker_env(shared, settings.broker_port, reached), home.log("broker"), broker
         )
     ]
     stages: list[list[Startable]] = [

@@ -1,9 +1,10 @@
 """What the user may set for a local run; everything has a default."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from knts.settings import http_url, ollama_base, positive_int, setting
+from knts.settings import addresses, http_url, ollama_base, positive_int, setting
 from knts.settings import redis_url as a_redis_url
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -25,6 +26,9 @@ class LocalSettings:
     ollama_url: str | None = setting("OLLAMA_URL", "http(s) URL of your Ollama", None, parse=ollama_base)
     ollama_model: str | None = setting("OLLAMA_MODEL", "model that answers", None)
     signing_key: str | None = setting("KNTS_SIGNING_KEY", "key that signs internal events", None, secret=True)
+    subscribers: Mapping[str, str] | None = setting(
+        "KNTS_SUBSCRIBERS", "JSON object: the URL where the broker reaches a function, by name", None, parse=addresses
+    )
     documents: str = setting(
         "KNTS_FIRST_DOCUMENTS", "files and folders, comma-separated, loaded at the first start", "README.md,docs"
     )

@@ -8,6 +8,7 @@ import contextlib
 import os
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
@@ -17,7 +18,8 @@ from tests.e2e.roads import Road, start_road
 from tests.faults import state
 from tests.faults.load import Load
 from tests.faults.processes import Processes
-from tests.faults.world import ANSWER_DEADLINE, MARGIN, World, Worlds
+from tests.faults.replicas import Replicated, replicated
+from tests.faults.world import ANSWER_DEADLINE, CROWD_DEADLINE, MARGIN, World, Worlds
 
 TENANTS = ("local", "other", "third")  # whose documents may be posted to the Broker; the load's are the first's
 
@@ -36,6 +38,14 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
 
 
 @pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicated]:
+    """A second run, with several replicas of ingress and llm-answer."""
+    env = {"KNTS_FIRST_DOCUMENTS": "docs/events.md", "KNTS_ANSWER_DEADLINE": f"{CROWD_DEADLINE:g}"}
+    with replicated(tmp_path_factory.mktemp("replicas"), **env) as here:
+        yield here
+
+
+@pytest.fixture(scope="session")
 def seed() -> str:
     return os.environ.get("KNTS_FAULT_SEED") or secrets.token_hex(4)
 
@@ -44,18 +54,35 @@ def seed() -> str:
 def world(road: Road, seed: str, request: pytest.FixtureRequest) -> Worlds:
     """`async with world() as w`: all is up, the load's own documents are there; the report is printed at the end."""
 
-    @contextlib.asynccontextmanager
-    async def opened() -> AsyncIterator[World]:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-            chance = random.Random(f"{seed} {request.node.name}")
-            world = World(Processes(road), Load(road, chance, ANSWER_DEADLINE, MARGIN, http), seed)
-            try:
-                await world.processes.calm()
-                await world.load.prepare()
-                await state.settled(world.processes)
-                world.earlier = await state.letters(world.processes)
-                yield world
-            finally:
-                print(world.report())
+    return lambda: opened(Processes(road), ANSWER_DEADLINE, seed, request.node.name)
 
-    return opened
+
+@pytest.fixture
+def crowd(many: Replicated, seed: str, request: pytest.FixtureRequest) -> Worlds:
+    """The same on the run with replicas, every one of which is up; askers go to one ingress after the other."""
+
+    @contextlib.asynccontextmanager
+    async def mended() -> AsyncIterator[World]:
+        await many.mend()
+        many.processes.faults, many.processes.began = [], time.monotonic()
+        async with opened(many.processes, CROWD_DEADLINE, seed, request.node.name) as world:
+            world.load.doors = many.doors
+            yield world
+
+    return mended
+
+
+@contextlib.asynccontextmanager
+async def opened(processes: Processes, deadline: float, seed: str, name: str) -> AsyncIterator[World]:
+    """A load on a run that is up, with its own documents there."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        chance = random.Random(f"{seed} {name}")
+        world = World(processes, Load(processes.road, chance, deadline, MARGIN, http), seed)
+        try:
+            await world.processes.calm()
+            await world.load.prepare()
+            await state.settled(world.processes)
+            world.earlier = await state.letters(world.processes)
+            yield world
+        finally:
+            print(world.report())

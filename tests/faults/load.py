@@ -7,7 +7,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -43,6 +43,13 @@ class Load:
     faults: list[str] = field(default_factory=list)
     prefix: str = field(default_factory=lambda: "x" + secrets.token_hex(3))
     stopping: bool = False
+    doors: Sequence[str] = ()  # addresses of ingress that askers go to in turn; without them the road's one
+    _asked: int = 0
+
+    def door(self) -> str:
+        """Where the next asker goes to, and one who comes back."""
+        self._asked += 1
+        return self.doors[self._asked % len(self.doors)] if self.doors else self.road.base_url
 
     def named(self, name: str) -> str:
         """A document's id: so unlike all others that no typo leads from one to the next."""
@@ -147,7 +154,7 @@ class Load:
     async def _call(self, what: str, method: str, url: str, **more: Any) -> tuple[int, dict[str, Any]]:
         """Status and body; 0 where there was no answer. An answer that is not designed is a fault."""
         try:
-            async with self.http.request(method, url, timeout=CALL, **more) as response:
+            async with self.http.request(method, url, **{"timeout": CALL, **more}) as response:
                 status, body = response.status, await response.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             self.answered[f"{what}: no answer"] += 1
@@ -197,7 +204,7 @@ class Load:
         """Ask and follow the stream to its end, coming back whenever it breaks."""
         heard = Heard(time.monotonic())
         self.heard.append(heard)
-        url = f"{self.road.base_url}/v1/answers"
+        url = f"{self.door()}/v1/answers"
         try:
             async with self.http.post(url, json=request, headers=STREAM, timeout=LISTEN) as response:
                 if response.status == 200:
@@ -214,6 +221,12 @@ class Load:
         self.answered[f"ask: {heard.outcome}"] += 1
         return heard
 
+    async def gather(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask for the whole answer as JSON; empty where there was none."""
+        timeout = aiohttp.ClientTimeout(total=self.deadline + self.margin)
+        status, body = await self._call("ask", "POST", f"{self.door()}/v1/answers", json=request, timeout=timeout)
+        return body if status == 200 else {}
+
     def _given_up(self, heard: Heard) -> bool:
         return time.monotonic() - heard.asked - heard.away > self.deadline + 2 * self.margin
 
@@ -222,7 +235,7 @@ class Load:
         if not heard.frames:  # not even its id was heard
             heard.refused = "no answer"
             return
-        url = f"{self.road.base_url}/v1/answers/{heard.id}/events"
+        url = f"{self.door()}/v1/answers/{heard.id}/events"
         headers = {**STREAM, "Last-Event-ID": heard.frames[-1].id}
         try:
             async with self.http.get(url, headers=headers, timeout=LISTEN) as response:

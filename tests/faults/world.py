@@ -10,6 +10,7 @@ from tests.faults.oracles import judge_documents, judge_heard, judge_letters
 from tests.faults.processes import Processes
 
 ANSWER_DEADLINE = 45.0
+CROWD_DEADLINE = 90.0  # where a thousand ask at once
 MARGIN = 10.0  # seconds that an end may come late: a paused ingress, a loaded machine
 
 

@@ -63,6 +63,13 @@ def test_the_broker_is_told_where_each_service_is(tmp_path: Path) -> None:
         assert unit.env["KNTS_BROKER_PORT"] == "9191"
 
 
+def test_a_function_may_be_reached_elsewhere(tmp_path: Path) -> None:
+    made = planned(tmp_path, {"KNTS_SUBSCRIBERS": '{"search": "http://127.0.0.1:9000"}'})
+    (broker,) = made.stages[2]
+    assert isinstance(broker, Program)
+    assert json.loads(broker.env["KNTS_SUBSCRIBERS"]) == made.functions | {"search": "http://127.0.0.1:9000"}
+
+
 def test_what_is_written_for_the_command_line_holds_no_secret(tmp_path: Path) -> None:
     made = planned(tmp_path, {})
     said = json.dumps(made.said())
