@@ -1,4 +1,4 @@
-"""`python -m bench.cancel`: how soon a DELETE by the last asker closes our call to Ollama, and how soon the model stops.
+"""`python -m bench.cancel`: how soon a DELETE by the last asker closes our call to Ollama, and the model stops.
 
 Over a whole local run with the packaged model, in three phases: waiting in the model's queue, before the first token,
 amid the answer. The floor is a bare client that closes its connection to the same model in the same phase.
@@ -64,10 +64,10 @@ async def phases(here: Road, watched: Watched, pid: int) -> list[tuple[object, .
         bare: dict[str, list[tuple[float, float]]] = {"before": [], "amid": []}
         queued = []
         for number in range(TRIALS):
-            for phase in ours:
-                ours[phase].append(await bench.cancelled(2 * number, phase))
-                bare[phase].append(await bench.closed(2 * number, phase))
-            queued.append(await bench.cancelled_in_queue(2 * number))
+            for phase, seen in ours.items():
+                seen.append(await again(bench.cancelled, number, phase))
+                bare[phase].append(await again(bench.closed, number, phase))
+            queued.append(await bench.cancelled_in_queue(number))
     rows: list[tuple[object, ...]] = [
         ("in the queue", "DELETE until its place is free", *both(queued), "–", "–", "ms"),
     ]
@@ -75,6 +75,20 @@ async def phases(here: Road, watched: Watched, pid: int) -> list[tuple[object, .
         for at, what in enumerate(("DELETE (or close) until our call is closed", "closed until the model has stopped")):
             rows.append((name, what, *both([o[at] for o in ours[phase]]), *both([b[at] for b in bare[phase]]), "ms"))
     return rows
+
+
+class TooSoon(Exception):
+    """The model had said all before it could be stopped: no trial."""
+
+
+async def again(
+    trial: Callable[[int, str], Awaitable[tuple[float, float]]], number: int, phase: str
+) -> tuple[float, float]:
+    """A trial, repeated where the model was too quick."""
+    for attempt in range(8):
+        with contextlib.suppress(TooSoon):
+            return await trial(number + 20 * attempt, phase)
+    raise SystemExit("the model never wrote long enough to be stopped")
 
 
 def both(seconds: list[float]) -> tuple[float, float]:
@@ -114,7 +128,7 @@ class Bench:
         """Seconds from a DELETE until our call is closed, and from there until the model has stopped."""
         await self.idle()
         known = len(self.watched.calls)
-        async with self.asked(f"Who built house {number % 20}, and what else is told of it?") as events:
+        async with self.asked(asking_for(number)) as events:
             answer_id = (await anext(events))[1]["id"]
             call = await self._reached(phase, known)
             begun = time.perf_counter()
@@ -126,8 +140,7 @@ class Bench:
         await self.idle()
         known = len(self.watched.calls)
         shown = self.passages[number % len(self.passages) :] + self.passages[: number % len(self.passages)]
-        question = f"Who built house {number % 20 + 100}, and what else is told of it?"
-        composed = prompt.compose(question, shown, {}, 8192, BUDGET)
+        composed = prompt.compose(asking_for(number + 7), shown, {}, 8192, BUDGET)
         body = {"model": NAME, "messages": composed.messages, "stream": True, "options": {**composed.options, **LONG}}
         asking = asyncio.create_task(self._bare(body))
         call = await self._reached(phase, known)
@@ -146,24 +159,24 @@ class Bench:
         call = self.watched.calls[known]
         if phase == "amid":
             await _until(lambda: call.first is not None)
-        await asyncio.sleep(0.15)
-        assert call.ended is None, "the answer was over too soon"
+        await asyncio.sleep({"before": 0.1, "amid": 0.02}[phase])
         return call
 
     async def _stopped(self, begun: float, call: Call) -> tuple[float, float]:
         await _until(lambda: call.ended is not None)
         assert call.ended is not None
-        assert call.closed, "the answer came to its end"
+        if not call.closed or call.ended < begun or (call.first or 0) > begun:
+            raise TooSoon
         return call.ended - begun, max(0.0, await self.idle() - call.ended)
 
     async def cancelled_in_queue(self, number: int) -> float:
         """Seconds from a DELETE of what waits for the model until its place in the queue is free."""
         await self.idle()
         known = len(self.watched.calls)
-        async with self.asked(f"Who built house {number % 20}, and what is told of it?") as first:
+        async with self.asked(asking_for(number)) as first:
             first_id = (await anext(first))[1]["id"]
             await _until(lambda: len(self.watched.calls) > known)
-            async with self.asked(f"Who built house {(number + 1) % 20}, and what is told of it?") as second:
+            async with self.asked(asking_for(number + 1)) as second:
                 second_id = (await anext(second))[1]["id"]
                 await _until(self._waiting)
                 begun = time.perf_counter()
@@ -171,6 +184,7 @@ class Bench:
                 await _until(lambda: self._waiting(0))
                 seconds = time.perf_counter() - begun
             await self.delete(first_id)
+        await _until(lambda: self.watched.calls[known].ended is not None)
         assert len(self.watched.calls) == known + 1, "what was cancelled in the queue was asked of the model"
         return seconds
 
@@ -191,6 +205,11 @@ class Bench:
             busy = (cpu_seconds(self.pid) - before) / (time.perf_counter() - at)
             quiet, since = (quiet + 1, since or at) if busy < IDLE else (0, 0.0)
         return since
+
+
+def asking_for(number: int) -> str:
+    """A question that is answered at some length."""
+    return f"Tell everything that is written about house {number % 20}, word by word ({number})."
 
 
 def cpu_seconds(pid: int) -> float:
