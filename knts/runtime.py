@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from knts import errors, events, schemas, telemetry
 from knts.errors import KntsError, Permanent, Temporary, TooLarge
 from knts.events import Event
+from knts.room import room
 from knts.settings import read, seconds, setting, words
 
 log = logging.getLogger(__name__)
@@ -196,22 +197,44 @@ def in_producer_tenant(event: Event, tenants: tuple[str, ...]) -> Event:
 
 
 async def read_body(request: Request, limit: int, timeout: float) -> bytes:
-    """The request's whole body. Raises TooLarge beyond `limit` bytes, Temporary after `timeout` seconds."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise TooLarge(f"the body has {declared} bytes; at most {limit} are allowed")
+    """The request's whole body. Raises TooLarge beyond `limit` bytes, Temporary after `timeout` seconds.
+
+    A body that is not small waits for room first (`knts.room`); NoRoom, a Temporary, when there is none in that time.
+    """
+    expected = declared_bytes(request, limit)
+    if expected > limit:
+        raise TooLarge(f"the body has {expected} bytes; at most {limit} are allowed")
     chunks: list[bytes] = []
-    size = 0
+    size, roomy = 0, False
     try:
         async with asyncio.timeout(timeout):
+            await room.take(expected)
+            roomy = True
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > limit:
                     raise TooLarge(f"the body has more than {limit} bytes")
                 chunks.append(chunk)
     except TimeoutError:
+        if not roomy:
+            raise NoRoom(NO_ROOM, retry_after=1) from None
         raise Temporary(f"the body did not arrive within {timeout:g} s") from None
     return b"".join(chunks)
+
+
+class NoRoom(Temporary):
+    """Too many large bodies at once."""
+
+
+NO_ROOM = "too many large bodies are under way"
+
+
+def declared_bytes(request: Request, most: int) -> int:
+    """How large a body says it is; `most` for one that does not say and may be anything."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit():
+        return int(declared)
+    return most if "transfer-encoding" in request.headers else 0
 
 
 def problem_response(error: KntsError, *, limit: int | None = None, **extra: object) -> Response:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from starlette.requests import ClientDisconnect, Request
 
 from knts.errors import HttpError, Temporary
-from knts.runtime import read_body
+from knts.room import room
+from knts.runtime import NO_ROOM, NoRoom, declared_bytes, read_body
 
 MAX_HEADERS = 32 * 1024
 MAX_REQUEST = 64 * 1024
@@ -45,17 +46,27 @@ def check_headers(request: Request) -> None:
 
 
 async def body_of(request: Request, limit: int, timeout: float) -> bytes:
-    """The whole body. Raises TooLarge beyond `limit` bytes, SlowBody after `timeout` seconds, BrokenOff."""
+    """The whole body. Raises TooLarge beyond `limit` bytes, SlowBody after `timeout` seconds, NoRoom, BrokenOff."""
     try:
         return await read_body(request, limit, timeout)
+    except NoRoom:
+        raise
     except Temporary as error:
         raise SlowBody(error.detail) from error
     except ClientDisconnect as error:
         raise BrokenOff("the client went away before its body was complete") from error
 
 
-async def chunks_of(request: Request, timeout: float) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises SlowBody when nothing comes for `timeout` seconds, BrokenOff."""
+async def chunks_of(request: Request, timeout: float, most: int = MAX_DOCUMENT) -> AsyncIterator[bytes]:
+    """The body as it comes, `most` bytes of which are kept at a time.
+
+    Raises SlowBody when nothing comes for `timeout` seconds, NoRoom, BrokenOff.
+    """
+    try:
+        async with asyncio.timeout(timeout):
+            await room.take(min(declared_bytes(request, most), most))
+    except TimeoutError as error:
+        raise NoRoom(NO_ROOM, retry_after=1) from error
     stream = request.stream()
     try:
         while True:

@@ -9,7 +9,8 @@ from typing import Protocol
 from knts.channel import Frame, entry_order
 from knts.errors import Temporary
 
-COUNT = 200  # frames of one stream in one read
+COUNT = 200  # frames of one stream in one read for all who follow it
+OWN_COUNT = 16  # the same in a read for one client, who keeps them until he has taken the last: a crowd of slow ones
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Stream:
 class Reads(Protocol):
     """What a follower needs of the tailer."""
 
-    async def read(self, positions: Mapping[str, str]) -> dict[str, list[Frame]]: ...
+    async def read(self, positions: Mapping[str, str], count: int) -> dict[str, list[Frame]]: ...
 
     def join(self, key: str, after: str, follower: "Follower") -> "Stream": ...
 
@@ -82,7 +83,7 @@ class Follower:
     async def _take(self) -> list[tuple[str, Frame]]:
         if len(self._streams) == len(self._positions) and (taken := self._from_batch()) is not None:
             return taken
-        found = self._by_age(await self._tailer.read(self._positions))
+        found = self._by_age(await self._tailer.read(self._positions, OWN_COUNT))
         if not found:
             self._register()
         return found
@@ -113,7 +114,7 @@ class Follower:
 
     def _by_age(self, found: dict[str, list[Frame]]) -> list[tuple[str, Frame]]:
         """Frames of several streams by age, no further than the shortest look reached."""
-        full = [frames[-1].id for frames in found.values() if len(frames) == COUNT]
+        full = [frames[-1].id for frames in found.values() if len(frames) == OWN_COUNT]
         horizon = min(full, key=entry_order) if full else None
         merged = sorted(
             (

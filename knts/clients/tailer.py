@@ -88,10 +88,10 @@ class Tailer:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    async def read(self, positions: Mapping[str, str]) -> dict[str, list[Frame]]:
+    async def read(self, positions: Mapping[str, str], count: int = COUNT) -> dict[str, list[Frame]]:
         """The next frames of each stream after its position, as of one moment. Raises Temporary."""
         with failures():
-            found = await self.redis.xread(dict(positions), count=COUNT)
+            found = await self.redis.xread(dict(positions), count=count)
         pairs = found.items() if isinstance(found, dict) else found
         return {key.decode(): [frame(*entry) for entry in _entries(entries)] for key, entries in pairs}
 

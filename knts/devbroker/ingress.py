@@ -20,6 +20,7 @@ from knts.devbroker.tap import Listener, message
 from knts.devbroker.watching import Watcher
 from knts.errors import BadEvent, BadRequest, HttpError, KntsError, NotFound, Temporary, TooLarge
 from knts.events import Event
+from knts.room import room
 
 log = logging.getLogger(__name__)
 
@@ -139,12 +140,19 @@ class Ingress:
         return events.from_http(headers, body, versions=VERSIONS, check_json=False)
 
     async def _body(self, request: web.Request) -> bytes:
+        expected = request.content_length or (MAX_BODY if request.body_exists else 0)
+        roomy = expected > MAX_BODY  # refused unread
         try:
             async with asyncio.timeout(self.body_timeout):
+                if not roomy:
+                    await room.take(expected)
+                roomy = True
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
             raise TooLarge(f"the event has more than {events.MAX_EVENT_BYTES} bytes") from None
         except TimeoutError:
+            if not roomy:
+                raise Temporary("too many large events are under way", retry_after=1) from None
             raise RequestTimeout(f"the body did not arrive within {self.body_timeout:g} s") from None
 
     # -- the rest -----------------------------------------------------------------------------------------------------
