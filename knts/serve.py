@@ -6,6 +6,7 @@ functions-framework builds the app around the target; uvicorn with uvloop and ht
 import contextlib
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -88,6 +89,14 @@ class OneLinePaths:
         await self.app(scope, receive, send)
 
 
+def allow_descriptors() -> None:
+    """Use all descriptors that the platform grants, since each waiting client is one, and its default may be 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS names a hard limit that it does not grant
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT; a bad setting ends the process with a sentence and status 2."""
     try:
@@ -95,6 +104,7 @@ def main() -> None:
         app = build(settings.target, os.environ)
     except SettingsError as error:
         sys.exit(f"knts: {error}")
+    allow_descriptors()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down and then raises the signal again
     uvicorn.run(
         app,

@@ -12,7 +12,7 @@ from knts import channel, events, schemas
 from knts.clients.answer_cache import AnswerCache
 from knts.clients.channel import Channel
 from knts.clients.continuing import Continues
-from knts.clients.flights import Flights
+from knts.clients.flights import LISTENER_MS, Flights
 from knts.clients.line import Line
 from knts.clients.ollama import Ollama, OllamaLimits
 from knts.clients.records import Records
@@ -120,6 +120,7 @@ async def desk(
     *,
     limits: OllamaLimits | None = None,
     lease_ms: int = 5000,
+    listener_ms: int = LISTENER_MS,
     fallback: str = "",
     **answer: int,
 ) -> AsyncIterator[Desk]:
@@ -132,7 +133,7 @@ async def desk(
         cache = AnswerCache(redis_cache)
         tools = Tools(
             ollama,
-            Flights(redis, lease_ms=lease_ms),
+            Flights(redis, lease_ms=lease_ms, listener_ms=listener_ms),
             Line(redis, lease_ms=lease_ms),
             Continues(redis),
             cache,

@@ -80,3 +80,25 @@ async def test_stopping_ends_the_model_too(page: Page, api: aiohttp.ClientSessio
     assert answer_id
     async with api.get(f"/v1/answers/{answer_id[1]}") as response:
         assert (await response.json())["status"] == "cancelled"
+
+
+async def test_a_reload_finds_the_running_answer_again(page: Page, api: aiohttp.ClientSession) -> None:
+    question = "Tell in order everything that happens to a document on its way into the index"
+    await page.fill("#q", question)
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("#answer .running")
+    await page.wait_for_url(re.compile("answer=[0-9a-f]{32}"))
+    named = re.search("answer=([0-9a-f]{32})", page.url)
+    assert named
+    async with api.get(f"/v1/answers/{named[1]}") as response:
+        assert response.status == 202  # it is being made
+
+    await page.reload()
+
+    await page.wait_for_selector(f"{FINISHED} >> text={question}", timeout=90_000)
+    assert f"answer={named[1]}" in page.url
+    async with api.get(f"/v1/answers/{named[1]}") as response:
+        final = await response.json()
+    assert final["status"] in ("completed", "abstained")  # the packaged model is small
+    shown = re.sub(r"\[\d+\]", "", await page.locator("#answer").inner_text())
+    assert " ".join(final["answer"].split()[:5]) in " ".join(shown.split())

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from bench.watched import Call
+from knts.clients.flights import LISTENER_MS
 from tests.faults.oracles import Heard
 from tests.faults.processes import until
 from tests.faults.replicas import Replicated
@@ -122,3 +123,18 @@ async def test_who_is_not_the_last_takes_nothing_from_the_others(crowd: Worlds, 
         assert sorted(outcomes) == ["cancelled", "completed"]
         assert leaver.outcome == "cancelled"
         assert [call.closed for call in many.ollama.calls] == [False]
+
+
+@pytest.mark.timeout(200)
+async def test_a_listener_who_vanished_counts_as_gone_after_his_grace(crowd: Worlds, many: Replicated) -> None:
+    async with slowly(crowd, many) as (w, calls):
+        many.ollama.pace = 2.0
+        url, headers = f"{w.load.door()}/v1/answers", {"Accept": "text/event-stream"}
+        async with w.load.http.post(url, json=w.load.question(w.load.places[4], "off"), headers=headers) as response:
+            await until(lambda: bool(calls) and calls[0].first is not None, 60)
+            vanished = time.perf_counter()
+            response.close()
+        await until(lambda: calls[0].ended is not None, LISTENER_MS / 1000 + 30)
+        assert calls[0].closed
+        assert calls[0].ended is not None
+        assert calls[0].ended - vanished > LISTENER_MS / 1000 - 15  # he was told of every 10 s, until he had gone

@@ -21,7 +21,8 @@ import pytest_asyncio
 from knts import channel
 from knts.clients.channel import Channel
 from knts.clients.flights import Flights
-from knts.clients.redis import connected
+from knts.clients.redis import Redis, connected
+from knts.serve import allow_descriptors
 from tests.e2e.roads import start_road
 from tests.faults.processes import FUNCTIONS, Processes, until
 
@@ -38,6 +39,7 @@ OURS = (*FUNCTIONS, "broker")
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     """A run of its own, with short deadlines."""
+    allow_descriptors()  # this process is the crowd
     road = start_road(tmp_path_factory.mktemp("limits"), KNTS_FIRST_DOCUMENTS="docs/events.md", **SECONDS)
     yield Processes(road)
     road.stop()
@@ -175,12 +177,18 @@ async def peers(count: int, url: str, message: bytes) -> list[Peer]:
 # -- reading nothing --------------------------------------------------------------------------------------------------
 
 
+async def opened(redis: Redis) -> str:
+    """The id of an answer that nobody makes yet."""
+    ask_id, now = secrets.token_hex(16), int(time.time() * 1000)
+    noted = {"tenant": "local", "owner": "local", "groups": "[]", "kind": "answer", "question": "Long?"}
+    await Channel(redis).open(ask_id, {"id": ask_id}, **noted, created=now, deadline=now + 600_000)
+    return ask_id
+
+
 async def long_answer(processes: Processes, frames: int, size: int) -> str:
     """The id of an answer that is being written: so many frames of so many bytes."""
-    ask_id, now = secrets.token_hex(16), int(time.time() * 1000)
     async with connected(processes.run["env"]["REDIS_URL"]) as redis:
-        noted = {"tenant": "local", "owner": "local", "groups": "[]", "kind": "answer", "question": "Long?"}
-        await Channel(redis).open(ask_id, {"id": ask_id}, **noted, created=now, deadline=now + 600_000)
+        ask_id = await opened(redis)
         flights = Flights(redis, lease_ms=600_000)
         joined = await flights.join(secrets.token_hex(16), ask_id)
         for number in range(frames):
@@ -201,6 +209,27 @@ async def test_a_thousand_who_read_nothing_are_given_up(guard: Guard) -> None:
         with contextlib.suppress(TimeoutError):
             await until(lambda: not guard.left(), LATE)
         assert guard.left() == {}
+    finally:
+        for peer in crowd:
+            peer.close()
+
+
+WAITERS = 5000
+
+
+@pytest.mark.timeout(120)
+async def test_thousands_wait_in_bounded_memory(guard: Guard) -> None:
+    async with connected(guard.processes.run["env"]["REDIS_URL"], timeout=30) as redis:
+        asks = await asyncio.gather(*(opened(redis) for _ in range(WAITERS)))
+    crowd: list[Peer] = []
+    try:
+        for at in range(0, WAITERS, 100):
+            heads = [f"GET /v1/answers/{ask}/events HTTP/1.1\r\nhost: localhost\r\n\r\n" for ask in asks[at : at + 100]]
+            crowd += await asyncio.gather(*(Peer.to(guard.url("ingress"), head.encode()) for head in heads))
+        assert Counter(await asyncio.gather(*(peer.status() for peer in crowd))) == {200: WAITERS}
+        found = await asyncio.gather(*(peer.reader.readuntil(b"event: queued\n") for peer in crowd))
+        assert len(found) == WAITERS
+        await asyncio.sleep(5)  # others search meanwhile
     finally:
         for peer in crowd:
             peer.close()

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from knts.clients.redis import connected
-from tests.faults.oracles import judge_heard
 from tests.faults.processes import signalled, until
 from tests.faults.replicas import Replicated
 from tests.faults.world import World, Worlds
@@ -39,12 +38,6 @@ def same(answers: Iterable[dict[str, Any]]) -> Counter[str]:
     return Counter(str({name: answer[name] for name in sorted(answer) if name not in OWN}) for answer in answers)
 
 
-def faults(w: World) -> list[str]:
-    """What is wrong with the streams, and with calls that were answered otherwise than designed."""
-    limits = {"deadline": w.load.deadline, "margin": w.load.margin}
-    return [*w.load.faults, *(fault for heard in w.load.heard for fault in judge_heard(heard, **limits))]
-
-
 async def first_words(w: World) -> str:
     """Wait until somebody hears the first words; the flight that they come from."""
     await until(lambda: any(frame.event == "delta" for heard in w.load.heard for frame in heard.frames), 80)
@@ -63,7 +56,7 @@ async def test_a_thousand_at_once_cost_one_call(crowd: Worlds, many: Replicated)
         assert answers[0]["status"] == "completed"
         assert len(many.ollama.calls) - before == 1
         await w.load.reread()
-        assert faults(w) == []
+        assert w.streams() == []
 
 
 @pytest.mark.timeout(300)
@@ -81,7 +74,7 @@ async def test_a_leader_that_is_killed_costs_one_call_more(crowd: Worlds, many: 
         assert len(many.ollama.calls) - before == 2
         assert any(frame.event == "reset" for heard in w.load.heard for frame in heard.frames)
         await w.load.reread()
-        assert faults(w) == []
+        assert w.streams() == []
 
 
 @pytest.mark.timeout(200)
@@ -97,7 +90,7 @@ async def test_clients_of_an_ingress_that_is_killed_get_the_rest_from_another(cr
         assert w.load.answered["resume: 200"] >= 10
         await many.mend()
         await w.load.reread()
-        assert faults(w) == []
+        assert w.streams() == []
 
 
 @pytest.mark.xfail(strict=False, reason="followers of a paused leader wait for their deadline: docs/reliability.md")
@@ -120,7 +113,7 @@ async def test_while_a_leader_sleeps_another_answers_its_askers(crowd: Worlds, m
         await many.mend()  # the old leader is awake and its delivery is over
         assert await frames_in(w, flight) == written
         await w.load.reread()
-        assert faults(w) == []
+        assert w.streams() == []
 
 
 async def frames_in(w: World, flight: str) -> int:

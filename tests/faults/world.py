@@ -35,13 +35,16 @@ class World:
     async def faults(self) -> list[str]:
         """What all oracles say."""
         load = self.load
-        limits = {"deadline": load.deadline, "margin": load.margin}
         return [
-            *load.faults,
+            *self.streams(),
             *judge_documents(load.accepted, await state.found(load, self.processes)),
-            *(fault for heard in load.heard for fault in judge_heard(heard, **limits)),
             *judge_letters(await self.given_up(), load.heard, load.searches_failed),
         ]
+
+    def streams(self) -> list[str]:
+        """What is wrong with the answers, and with calls that were answered otherwise than designed."""
+        limits = {"deadline": self.load.deadline, "margin": self.load.margin}
+        return [*self.load.faults, *(fault for heard in self.load.heard for fault in judge_heard(heard, **limits))]
 
     async def given_up(self) -> list[tuple[str, str]]:
         """Type and correlation id of what has become a dead letter since the beginning."""

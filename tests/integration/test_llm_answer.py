@@ -638,6 +638,23 @@ class TestCancelling:
         assert reply.type == events.ANSWER_CANCELLED
         assert (await at.types())[-1] == "cancelled"
 
+    async def test_a_listener_who_vanished_counts_as_gone_after_his_grace(
+        self, redis: Redis, redis_cache: Redis
+    ) -> None:
+        async with desk(redis, redis_cache, listener_ms=1500) as at:
+            at.ollama.scripts = [[line("It is"), WAIT_FOREVER]]
+            asking = asyncio.create_task(at.ask())
+            await at.ollama.streaming.wait()
+            flight = (await at.about("a1"))["flight"]
+            for _ in range(20):  # longer than the grace, but somebody tells of him
+                await asyncio.sleep(0.1)
+                await at.tools.flights.seen(flight, ["a1"])  # type: ignore[attr-defined]
+            assert not asking.done()
+            reply = await asyncio.wait_for(asking, 10)
+            await asyncio.wait_for(at.ollama.cut.wait(), 5)
+            assert reply is not None
+            assert reply.type == events.ANSWER_CANCELLED
+
     async def test_while_somebody_waits_the_answer_goes_on(self, at: Desk) -> None:
         at.ollama.scripts = [[line("In "), 0.5, line("Denmark."), done()]]
         asking = asyncio.create_task(at.ask("a1"))
