@@ -41,7 +41,7 @@ class Channel:
 
         `fields` are noted on the ask; `tenant` and `owner` (who may read it) must be among them. With `wanted` it takes
         a ticket, and the frame tells its place. Raises Busy, with `retry_after`, when as many tickets wait as may and
-        the tenant has its share of them, or when its turn would come too late: then nothing was opened.
+        the tenant has its share of them, or when its answer would come too late: then nothing was opened.
         """
         telemetry.correlate(correlation_id)
         named = [part for item in fields.items() for part in item]

@@ -93,7 +93,6 @@ async def test_clients_of_an_ingress_that_is_killed_get_the_rest_from_another(cr
         assert w.streams() == []
 
 
-@pytest.mark.xfail(strict=False, reason="followers of a paused leader wait for their deadline: docs/reliability.md")
 @pytest.mark.timeout(200)
 async def test_while_a_leader_sleeps_another_answers_its_askers(crowd: Worlds, many: Replicated) -> None:
     async with crowd() as w:

@@ -111,13 +111,15 @@ class TestTickets:
             ["modest", "greedy", "greedy", "modest", "greedy"],
         )
 
-    async def test_nobody_gets_a_place_whose_turn_comes_too_late(self, chan: Channel, redis: Redis) -> None:
+    async def test_nobody_gets_a_place_whose_answer_would_come_too_late(self, chan: Channel, redis: Redis) -> None:
         await redis.hset(f"{LINE}pace", mapping={"ms": 10_000, "slots": 1})
-        assert (await ask(chan, "first", seconds=5)).place == 0
-        assert (await ask(chan, "second", seconds=15)).expected_ms == 10_000
         with pytest.raises(Busy):
-            await ask(chan, "third", seconds=15)
-        assert (await ask(chan, "patient", seconds=25)).place == 2
+            await ask(chan, "hurried", seconds=5)
+        assert (await ask(chan, "first", seconds=15)).place == 0
+        assert (await ask(chan, "second", seconds=25)).expected_ms == 10_000
+        with pytest.raises(Busy):
+            await ask(chan, "third", seconds=25)
+        assert (await ask(chan, "patient", seconds=35)).place == 2
 
 
 class TestLeaving:

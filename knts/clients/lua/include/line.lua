@@ -48,7 +48,7 @@ end
 
 -- A place in a model's line for an ask that waits until `deadline` (ms). Guards: the queue is bounded, and no tenant can
 -- keep another out. Whoever asks what waits or is being written already rides along. A queue of `most` tickets takes only
--- those of tenants that have less than their share of it; and nobody gets a place whose turn would come too late.
+-- those of tenants that have less than their share of it; and nobody gets a place whose answer would come too late.
 -- The place: from 1, 0 for who need not wait, -1 for none; ms that a slot is held; slots.
 local function take_ticket(line, ticket, ask, most, deadline)
   local now = now_ms()
@@ -82,7 +82,8 @@ local function take_ticket(line, ticket, ask, most, deadline)
     local tag = math.max(tonumber(redis.call('GET', line .. 'clock') or '0'), last) + 1
     local place = position(line, redis.call('ZCOUNT', line .. 'queue', '-inf', tag), slots)
     local full = #waiting / 2 >= most and mine >= most / tenants
-    if full or now + place * held / slots > deadline then return -1, held, slots end
+    local done = now + held + math.max(0, place) * held / slots  -- when its answer would be
+    if full or done > deadline then return -1, held, slots end
     redis.call('ZADD', line .. 'queue', tag, ticket)
   end
   redis.call('ZADD', line .. 'until', 'GT', deadline, ticket)
