@@ -3,11 +3,13 @@
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.faults import state
 from tests.faults.load import Load
 from tests.faults.oracles import judge_documents, judge_heard, judge_letters
 from tests.faults.processes import Processes
+from tests.faults.traces import drawn
 
 ANSWER_DEADLINE = 45.0
 CROWD_DEADLINE = 90.0  # where a thousand ask at once
@@ -33,13 +35,15 @@ class World:
         await self.load.reread()
 
     async def faults(self) -> list[str]:
-        """What all oracles say."""
+        """What all oracles say; the traces of what they speak of are printed."""
         load = self.load
-        return [
+        said = [
             *self.streams(),
             *judge_documents(load.accepted, await state.found(load, self.processes)),
             *judge_letters(await self.given_up(), load.heard, load.searches_failed),
         ]
+        print(drawn(said, Path(self.processes.run["env"]["KNTS_TRACE_DIR"])), end="")
+        return said
 
     def streams(self) -> list[str]:
         """What is wrong with the answers, and with calls that were answered otherwise than designed."""
