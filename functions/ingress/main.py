@@ -54,8 +54,15 @@ class IngressSettings:
     queue: int = setting("KNTS_QUEUE", "different questions that may wait for one model", 32, parse=positive_int)
     streams: int = setting("KNTS_STREAMS", "answers that are read here at the same time", 8000, parse=positive_int)
     road: int = setting("KNTS_QUESTIONS", "questions on their way from here to a flight", 512, parse=positive_int)
-    searches: int = setting("KNTS_SEARCHES", "searches under way here", 64, parse=positive_int)
-    changes: int = setting("KNTS_CHANGES", "single changes of documents under way here", 64, parse=positive_int)
+    searches: int = setting("KNTS_SEARCHES", "searches under way here at most", 64, parse=positive_int)
+    changes: int = setting("KNTS_CHANGES", "single changes of documents under way here at most", 64, parse=positive_int)
+    soon: float = setting(
+        "KNTS_SOON",
+        "seconds within which searches and changes should be done, and half of those in which a question should reach "
+        "its flight: when they are not, fewer are taken on",
+        2.0,
+        parse=seconds,
+    )
     loads: int = setting("KNTS_LOADS", "bodies of many documents under way here", 8, parse=positive_int)
     patience: float = setting(
         "KNTS_SLOW_CLIENT", "seconds after which a client that takes no event is given up", 60.0, parse=seconds
@@ -64,11 +71,11 @@ class IngressSettings:
     @property
     def doors(self) -> Doors:
         return Doors(
-            Door(self.searches, "searches"),
-            Door(self.changes, "changes"),
+            Door(self.searches, "searches", seconds=self.soon),
+            Door(self.changes, "changes", seconds=self.soon),
             Door(self.loads, "loads"),
             Door(self.streams, "streams of answers"),
-            Road(self.road),
+            Road(self.road, seconds=2 * self.soon),
         )
 
 

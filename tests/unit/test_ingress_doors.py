@@ -3,15 +3,32 @@
 import pytest
 
 from functions.ingress import doors
-from functions.ingress.doors import Door, Road
+from functions.ingress.doors import LEAST, Door, Limit, Road
 from knts.errors import Busy
+
+
+class Clock:
+    """The time, as a test wants it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(doors, "time", made)
+    return made
 
 
 def test_a_door_lets_so_many_in_and_who_leaves_makes_room() -> None:
     door = Door(2, "searches")
     with door.passed():
         with door.passed():
-            with pytest.raises(Busy, match="its 2 searches under way") as refused, door.passed():
+            with pytest.raises(Busy, match="has 2 searches under way") as refused, door.passed():
                 pytest.fail("it let a third in")
             assert refused.value.retry_after == 1
         with door.passed():
@@ -26,8 +43,41 @@ def test_who_fails_inside_leaves_too() -> None:
     door.check()
 
 
+def test_a_limit_falls_when_things_take_too_long_but_once_for_all_that_were_under_way() -> None:
+    limit = Limit(100, seconds=2)
+    for _ in range(50):
+        limit.took(5, under_way=60, now=10)
+    assert limit.allowed == pytest.approx(42)
+    limit.took(5, under_way=42, now=12)
+    assert limit.allowed == pytest.approx(29.4)
+
+
+def test_it_rises_with_each_that_is_done_in_time_and_never_beyond_the_most() -> None:
+    limit = Limit(20, seconds=2)
+    limit.took(5, under_way=20, now=10)
+    assert limit.allowed == pytest.approx(14)
+    for _ in range(100):
+        limit.took(2, under_way=1, now=11)
+    assert limit.allowed == 20
+
+
+def test_a_few_are_always_let_in() -> None:
+    limit = Limit(20, seconds=2)
+    for now in range(10, 100, 2):
+        limit.took(60, under_way=5, now=now)
+    assert limit.allowed == LEAST
+
+
+def test_a_slow_door_takes_fewer_and_a_door_without_a_time_does_not_care(clock: Clock) -> None:
+    slow, patient = Door(10, "searches", seconds=2), Door(10, "streams")
+    for door in (slow, patient):
+        with door.passed():
+            clock.now += 60
+    assert (slow.limit.allowed, patient.limit.allowed) == (LEAST, 10)
+
+
 def test_the_road_takes_so_many_questions_until_they_arrive() -> None:
-    road = Road(2)
+    road = Road(2, seconds=4)
     road.enter("a")
     road.enter("b")
     with pytest.raises(Busy, match="2 questions"):
@@ -38,14 +88,21 @@ def test_the_road_takes_so_many_questions_until_they_arrive() -> None:
     assert set(road.under_way) == {"b", "c"}
 
 
-def test_a_question_whose_answer_is_read_elsewhere_counts_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(doors.time, "monotonic", lambda: now)
-    road = Road(1, seconds=30)
+def test_a_road_on_which_nobody_arrives_in_time_takes_fewer(clock: Clock) -> None:
+    road = Road(100, seconds=4)
+    for number in range(50):
+        road.enter(str(number))
+    clock.now += 5
+    road.arrived("0")
+    assert road.limit.allowed == pytest.approx(35)
+
+
+def test_a_question_whose_answer_is_read_elsewhere_counts_for_a_while_only(clock: Clock) -> None:
+    road = Road(1, seconds=4)
     road.enter("a")
-    now = 129.0
+    clock.now += 29
     with pytest.raises(Busy):
         road.enter("b")
-    now = 130.0
+    clock.now += 1
     road.enter("b")
     assert set(road.under_way) == {"b"}
