@@ -74,6 +74,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def natural(text: str) -> int:
+    """A whole number of at least 0."""
+    if not text.isascii() or not text.isdigit():
+        raise ValueError("expected a whole number of at least 0")
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """A positive number of seconds."""
     try:
@@ -144,6 +151,12 @@ class DurableRedis:
     """The Redis that holds what may not be lost: records, streams, flights, dead letters, the broker's queue."""
 
     url: str = setting("REDIS_URL", "redis:// URL of the durable server (appendonly, noeviction)", parse=redis_url)
+    replicas: int = setting(
+        "KNTS_REDIS_REPLICAS",
+        "replicas of it that must have what is acknowledged; with too few, nothing is accepted",
+        0,
+        parse=natural,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,10 +32,11 @@ class Index:
 @contextlib.asynccontextmanager
 async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
     """Open the durable Redis and Typesense; the collection is created at the first import."""
-    async with connected(read(DurableRedis, env).url) as redis, Typesense(read(TypesenseServer, env)) as typesense:
+    durable = read(DurableRedis, env)
+    async with connected(durable.url) as redis, Typesense(read(TypesenseServer, env)) as typesense:
         chunks = Chunks(typesense)
         async with batching(chunks.add) as batches:
-            records, index = Records(redis), Index(chunks, batches)
+            records, index = Records(redis, durable.replicas), Index(chunks, batches)
 
             async def ready() -> None:
                 await ping(redis)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import orjson
 
-from knts.clients.redis import Redis, Script, failures
+from knts.clients.redis import Redis, Script, failures, replicated
 from knts.errors import Permanent
 from knts.events import now
 
@@ -64,10 +64,14 @@ class Readable:
 
 
 class Records:
-    """Documents' records and tenants' tokens. Every call raises Temporary when Redis is not available."""
+    """Documents' records and tenants' tokens. Every call raises Temporary when Redis is not available.
 
-    def __init__(self, redis: Redis) -> None:
+    What is written is on so many `replicas` too when a call returns.
+    """
+
+    def __init__(self, redis: Redis, replicas: int = 0) -> None:
         self.redis = redis
+        self.replicas = replicas
 
     async def assign(self, tenant: str, document_id: str, acl: Iterable[str] | None = None) -> int:
         """The version that follows the highest one known; it shows as pending. Two callers never get the same.
@@ -86,7 +90,8 @@ class Records:
 
     async def _on_its_way(self, tenant: str, document_id: str, version: str, acl: Iterable[str] | None) -> bytes:
         readers = "" if acl is None else orjson.dumps(list(acl))
-        reply: bytes = await _assign(self.redis, _keys(tenant, document_id), [document_id, version, readers, now()])
+        args = [document_id, version, readers, now()]
+        reply: bytes = await _assign(self.redis, _keys(tenant, document_id), args, replicas=self.replicas)
         return reply
 
     async def claim(
@@ -104,7 +109,7 @@ class Records:
         A `removal` that is superseded is noted all the same: what was quoted from before it stays withheld.
         """
         args = [document_id, version, content_hash, orjson.dumps(list(acl)), now(), CONFLICT, int(removal)]
-        outcome: Claim = (await _claim(self.redis, _keys(tenant, document_id), args)).decode()
+        outcome: Claim = (await _claim(self.redis, _keys(tenant, document_id), args, replicas=self.replicas)).decode()
         return outcome
 
     async def raise_to(
@@ -128,7 +133,7 @@ class Records:
         named = [part for item in stored.items() for part in item]
         args = [version, content_hash, secrets.token_hex(16), int(status == "removed"), *named]
         keys = [document_key(tenant, document_id), token_key(tenant)]
-        outcome: Raised = (await _raise(self.redis, keys, args)).decode()
+        outcome: Raised = (await _raise(self.redis, keys, args, replicas=self.replicas)).decode()
         return outcome
 
     async def refuse(
@@ -146,7 +151,9 @@ class Records:
         Who claims it with another content goes on; with `given_up` nobody does, until the claimed content comes again.
         """
         args = [document_id, version, content_hash, reason[:1000], now(), int(given_up)]
-        outcome: Refused = (await _refuse(self.redis, _keys(tenant, document_id), args)).decode()
+        outcome: Refused = (
+            await _refuse(self.redis, _keys(tenant, document_id), args, replicas=self.replicas)
+        ).decode()
         return outcome
 
     async def get(self, tenant: str, document_id: str) -> Record | None:
@@ -227,7 +234,7 @@ class Records:
     async def replace_token(self, tenant: str) -> None:
         """Make every answer stored under the old token unreachable."""
         with failures():
-            await self.redis.set(token_key(tenant), secrets.token_hex(16))
+            await replicated(self.redis, self.replicas, "SET", token_key(tenant), secrets.token_hex(16))
 
     @contextlib.asynccontextmanager
     async def changing(self, tenant: str) -> AsyncIterator[None]:

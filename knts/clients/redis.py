@@ -3,8 +3,9 @@
 import contextlib
 import hashlib
 import logging
+import socket
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -32,6 +33,18 @@ _TRANSIENT = (
     OSError,
     TimeoutError,
 )
+_TRANSIENT_REPLIES = (  # errors that redis-py has no class for
+    "MISCONF",  # the disk refuses what has to be saved
+    "NOREPLICAS",  # fewer replicas than `min-replicas-to-write`
+    "UNBLOCKED",  # demoted while a command waited
+    "BUSY ",  # a script of somebody else's runs
+)
+REPLICAS_MS = 2000  # that replicas may take to confirm a write
+_LIVELINESS = {  # a peer that died without a word is given up after a minute, also by whoever only listens
+    getattr(socket, name): value
+    for name, value in {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}.items()
+    if hasattr(socket, name)  # Linux has all of them
+}
 
 
 @contextlib.contextmanager
@@ -41,6 +54,52 @@ def failures(what: str = "Redis") -> Iterator[None]:
         yield
     except _TRANSIENT as error:
         raise Temporary(f"{what} is not available: {error or type(error).__name__}", retry_after=1) from error
+    except redis.exceptions.ResponseError as error:
+        if not str(error).startswith(_TRANSIENT_REPLIES):
+            raise
+        raise Temporary(f"{what} is not available: {error}", retry_after=1) from error
+
+
+class _Wary:
+    """A connection that tells its pool when the server says that it is a replica (now)."""
+
+    demoted: Callable[[], None]
+
+    async def read_response(self, *args: Any, push_request: bool | None = False, **more: Any) -> Any:
+        if push_request and self.should_reconnect():  # type: ignore[attr-defined]
+            raise redis.exceptions.ConnectionError("the server that is subscribed to was demoted")
+        try:
+            return await super().read_response(*args, push_request=push_request, **more)  # type: ignore[misc]
+        except redis.exceptions.ResponseError as error:
+            if isinstance(error, redis.exceptions.ReadOnlyError) or str(error).startswith("UNBLOCKED"):
+                self.demoted()
+            raise
+
+
+class Pool(redis.asyncio.BlockingConnectionPool):  # type: ignore[misc]
+    """Connections to whichever server is the primary behind one address.
+
+    A demoted one keeps its connections open and answers reads from what it has. So when it refuses one write as a
+    replica, none of its connections is used again: idle ones not at all, those in use not after their command.
+    """
+
+    def __init__(self, connection_class: type = redis.asyncio.Connection, **options: Any) -> None:
+        wary = type(f"Wary{connection_class.__name__}", (_Wary, connection_class), {})
+        super().__init__(connection_class=wary, **options)
+
+    def make_connection(self) -> Any:
+        connection = super().make_connection()
+        connection.demoted = self._demoted
+        return connection
+
+    def _demoted(self) -> None:
+        for connection in (*self._available_connections, *self._in_use_connections):
+            connection.mark_for_reconnect()
+
+    async def ensure_connection(self, connection: Any) -> None:
+        if connection.should_reconnect():
+            await connection.disconnect(nowait=True)
+        await super().ensure_connection(connection)
 
 
 def connect(url: str, *, timeout: float = 5.0, connections: int = 64) -> Redis:
@@ -53,12 +112,13 @@ def connect(url: str, *, timeout: float = 5.0, connections: int = 64) -> Redis:
     A connection that the server has closed is replaced before a command is written to it. Redis Enterprise's
     maintenance notifications are off, since where they are on redis-py uses it all the same, and the command fails.
     """
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
+    tcp = {"socket_keepalive": True, "socket_keepalive_options": _LIVELINESS}
+    pool = Pool.from_url(
         url,
         timeout=timeout,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
-        **({} if url.startswith("unix") else {"socket_keepalive": True}),
+        **({} if url.startswith("unix") else tcp),
         max_connections=connections,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
@@ -113,17 +173,43 @@ class Script:
         self._digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest()
         self._sent: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    async def __call__(self, client: Redis, keys: list[str], args: list[Any], *, what: str = "Redis") -> Any:
-        """The script's reply. Raises Temporary when Redis, called `what`, is not available."""
+    async def __call__(
+        self, client: Redis, keys: list[str], args: list[Any], *, what: str = "Redis", replicas: int = 0
+    ) -> Any:
+        """The script's reply, once `replicas` have what it wrote too.
+
+        Raises Temporary when Redis, called `what`, is not available, or too few replicas confirm: then it was run.
+        """
         with failures(what):
             if client in self._sent:
                 try:
-                    return await client.evalsha(self._digest, len(keys), *keys, *args)
+                    return await replicated(client, replicas, "EVALSHA", self._digest, len(keys), *keys, *args)
                 except redis.exceptions.NoScriptError:
                     self._sent.discard(client)  # the server was restarted: what it ran before is gone
-            reply = await client.eval(self._source, len(keys), *keys, *args)
+            reply = await replicated(client, replicas, "EVAL", self._source, len(keys), *keys, *args)
             self._sent.add(client)
             return reply
+
+
+async def replicated(client: Redis, replicas: int, *command: Any) -> Any:
+    """The reply to a command, once so many replicas have what it wrote. Raises Temporary when too few confirm it."""
+    if not replicas:
+        return await client.execute_command(*command)
+    async with client.pipeline(transaction=False) as pipeline:  # WAIT speaks of its own connection's writes
+        pipeline.execute_command(*command)
+        pipeline.execute_command("WAIT", replicas, REPLICAS_MS)
+        reply, confirmed = await pipeline.execute(raise_on_error=False)
+    if isinstance(reply, Exception):
+        raise reply
+    check_replicas(confirmed, replicas)
+    return reply
+
+
+def check_replicas(confirmed: Any, replicas: int) -> None:
+    """Raises Temporary where WAIT has told of fewer replicas, or failed."""
+    if isinstance(confirmed, Exception) or confirmed < replicas:
+        told = confirmed if isinstance(confirmed, int) else "none"
+        raise Temporary(f"{told} of {replicas} replicas of Redis have confirmed the write", retry_after=1)
 
 
 def _text(value: bytes | str) -> str:

@@ -56,8 +56,9 @@ async def broker(env: Mapping[str, str]) -> AsyncIterator[str]:
     manifests = Manifests(Path(settings.manifests), settings.subscribers)
     manifests.load()
     watcher = Watcher(Tap())
-    async with connected(read(DurableRedis, env).url) as redis, sending.session() as http:
-        store = Store(redis, cap=settings.cap, consumer=settings.consumer)
+    durable = read(DurableRedis, env)
+    async with connected(durable.url) as redis, sending.session() as http:
+        store = Store(redis, cap=settings.cap, consumer=settings.consumer, replicas=durable.replicas)
         await store.start()
         for fault in await check_durable(redis):
             log.warning("REDIS_URL may lose accepted events: %s", fault)

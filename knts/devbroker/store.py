@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from knts.clients.redis import Redis, failures
 from knts.devbroker import entries
@@ -34,14 +34,18 @@ class QueueFull(Temporary):
 
 
 class Store:
-    """The streams of one broker; `consumer` names it, and must be the same after a restart."""
+    """The streams of one broker; `consumer` names it, and must be the same after a restart.
 
-    def __init__(self, redis: Redis, *, cap: int, consumer: str) -> None:
+    What is put is on so many `replicas` of Redis, too. What follows from it needs none of them: a replica that is
+    promoted has all writes up to one of them, so at worst a delivery is made again.
+    """
+
+    def __init__(self, redis: Redis, *, cap: int, consumer: str, replicas: int = 0) -> None:
         self.redis = redis
         self.cap = cap
         self.consumer = consumer
         self._sha = ""
-        self._writer = Writer(redis)
+        self._writer = Writer(redis, replicas)
 
     async def start(self) -> None:
         """Teach the server our script. Raises Temporary when it does not answer."""
@@ -61,8 +65,8 @@ class Store:
     async def put(self, entry: Entry, streams: Sequence[str], take: Sequence[bool]) -> Moved:
         """Put an event into all of `streams`, taking an entry of each where `take` says so.
 
-        Durable on return. Raises QueueFull, or Temporary when Redis is not available; then it is in none of them, or,
-        after a time-out, may be in all.
+        Durable on return. Raises QueueFull, or Temporary when Redis is not available or lacks replicas; then it is in
+        none of them, or, after a time-out or for want of replicas, may be in all.
         """
         return await self._move("", "", False, entry, streams, take, self.cap) or Moved((), None)
 
@@ -93,18 +97,18 @@ class Store:
         keys = (stream, retries_key(stream), *streams)
         flags = (b"1" if flag else b"0" for flag in take)
         args = (GROUP, self.consumer, cap, entry_id, b"1" if successor else b"0", *parts, *flags)
-        reply = await self._script(len(keys), *keys, *args)
+        reply = await self._script(len(keys), *keys, *args, safe=not stream)
         if reply[0] == b"full":
             raise QueueFull(f"the queue of {reply[1].decode()} has {cap} events waiting", retry_after=2)
         if reply[0] == b"gone":
             return None
         return Moved(tuple(entries.taken(item, out) for item in reply[1:-1]), entries.taken(reply[-1], None))
 
-    async def _script(self, *args: Any) -> Any:
+    async def _script(self, *args: Any, safe: bool) -> Any:
         try:
-            return await self._writer.write("EVALSHA", self._sha, *args)
+            return await self._writer.write("EVALSHA", self._sha, *args, safe=safe)
         except NoScriptError:  # the server was restarted; the script did not run
-            return await self._writer.write("EVAL", _MOVE, *args)
+            return await self._writer.write("EVAL", _MOVE, *args, safe=safe)
 
     async def take(self, stream: str, count: int) -> list[Entry]:
         """Up to `count` entries that nobody has, oldest first; they are ours now."""
@@ -169,6 +173,18 @@ class Store:
                 return []
             claimed = await self.redis.xclaim(stream, GROUP, self.consumer, ms, left, justid=True)
         return [entry_id.decode() for entry_id in claimed]
+
+    async def history(self) -> str:
+        """Which history of writes the server tells: another one after a restart, or when a replica was promoted.
+
+        Empty where we may not know.
+        """
+        with failures("the broker's Redis"):
+            try:
+                told = await self.redis.info("replication")
+            except NoPermissionError:
+                return ""
+        return str(told.get("master_replid", ""))
 
     async def depths(self, streams: Sequence[str]) -> list[int]:
         """How many entries each stream holds."""

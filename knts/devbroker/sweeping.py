@@ -24,6 +24,7 @@ class Sweeper:
         self.store = store
         self.slots = slots
         self._now = asyncio.Event()
+        self._history = ""
 
     def soon(self) -> None:
         """Look at once."""
@@ -34,6 +35,7 @@ class Sweeper:
         turn = 0
         while True:
             try:
+                await self._look_for_another_history()
                 for lane in [lane for lane in self.slots.lanes.values() if lane.active]:
                     await self._sweep(lane, turn % CLAIM_EVERY == CLAIM_EVERY - 1)
             except Temporary as error:
@@ -44,6 +46,15 @@ class Sweeper:
                 await asyncio.wait_for(self._now.wait(), SWEEP)
             except TimeoutError:
                 continue
+
+    async def _look_for_another_history(self) -> None:
+        """A replica that was promoted may have entries as pending that are done with: they were not heard of there."""
+        history = await self.store.history()
+        if history == self._history:
+            return
+        for lane in self.slots.lanes.values():
+            lane.suspect = True
+        self._history = history
 
     async def _sweep(self, lane: Lane, claim: bool) -> None:
         if lane.suspect:

@@ -29,7 +29,11 @@ for i = 3, #KEYS do
   if cap > 0 and redis.call('XLEN', KEYS[i]) >= cap then return {'full', KEYS[i]} end
 end
 local cause = ARGV[4]
-if cause ~= '' and #redis.call('XPENDING', KEYS[1], group, cause, cause, 1) == 0 then return {'gone'} end
+if cause ~= '' then
+  local pending = redis.pcall('XPENDING', KEYS[1], group, cause, cause, 1)
+  if pending.err and string.sub(pending.err, 1, 7) ~= 'NOGROUP' then return pending end
+  if pending.err or #pending == 0 then return {'gone'} end  -- no group: a replica was promoted that never heard of it
+end
 
 local reply = {'moved'}
 local ids = {}
