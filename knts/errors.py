@@ -62,6 +62,12 @@ class Temporary(KntsError):
     status, slug, title = 503, "unavailable", "Temporarily unavailable"
 
 
+class IndexUnavailable(Temporary):
+    """Typesense is down, slow, full or behind: nothing can be searched, or nothing written, for now."""
+
+    slug, title = "index-unavailable", "The index of documents is unavailable"
+
+
 class HttpError(KntsError):
     """A failure that only the HTTP API answers with."""
 

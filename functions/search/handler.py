@@ -1,18 +1,27 @@
-"""The story of the search function: somebody searches, or asks a question that needs passages."""
+"""The story of the search function: somebody searches, or asks a question that needs passages.
 
+Who searches waits for nothing else: when the index is not available he is told so at once. A question goes back to the
+Broker, whose retries may outlast the outage; when they are used up, the dead-letter function tells.
+"""
+
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from functions.search import passages
 from functions.search.memory import Memory
+from functions.search.patience import Patient
 from functions.search.query import parse, question
 from functions.search.result import body
 from functions.search.retrieval import Versions, Wanted, find
-from knts import channel, events
+from knts import answers, channel, errors, events
+from knts.errors import IndexUnavailable
 from knts.events import Event
 from knts.index import meta_value
 from knts.lookup import Filters, Scope
+
+log = logging.getLogger(__name__)
 
 SOURCE = "/knts/search"
 
@@ -35,17 +44,27 @@ class Records(Versions, Protocol):
     async def token(self, tenant: str) -> str: ...
 
 
-async def search(event: Event, *, memory: Memory, records: Records, frames: Frames) -> None:
-    """Write the result down the channel of the one who waits. Nothing follows for the Broker."""
+async def search(event: Event, *, memory: Memory, records: Records, frames: Frames, seconds: float) -> None:
+    """Write the result down the channel of the one who waits, or why there is none. Nothing follows for the Broker.
+
+    `seconds` are what the index may take for it.
+    """
     began = time.perf_counter()
     data = event.payload
     wanted = Wanted(data.get("offset", 0), data.get("limit", 10), tuple(data.get("facets", ())))
-    index = memory.at(await records.token(event.tenant))
-    page = await find(index, records, scope_of(event), parse(data["query"]), wanted)
+    index = Patient(memory.at(await records.token(event.tenant)), seconds)
+    try:
+        page = await find(index, records, scope_of(event), parse(data["query"]), wanted)
+    except IndexUnavailable as error:
+        log.warning("a search is told that it failed: %s", error.detail)
+        await frames.append(event.correlation_id, channel.FAILED, unavailable(error))
+        return
     await frames.append(event.correlation_id, channel.RESULT, body(data["query"], page, wanted, _ms_since(began)))
 
 
-async def find_passages(event: Event, *, memory: Memory, records: Records, frames: Frames) -> Event | None:
+async def find_passages(
+    event: Event, *, memory: Memory, records: Records, frames: Frames, seconds: float
+) -> Event | None:
     """Find what an answer can be written from, show it to the one who asked, and hand it on.
 
     The index token is read first: an answer stored under it can't be older than what was searched. None when the ask
@@ -55,7 +74,7 @@ async def find_passages(event: Event, *, memory: Memory, records: Records, frame
     data = event.payload
     token = await records.token(event.tenant)
     query, wanted = question(data["question"]), Wanted(limit=passages.CANDIDATES)
-    page = await find(memory.at(token), records, scope_of(event), query, wanted, loosely=True)
+    page = await find(Patient(memory.at(token), seconds), records, scope_of(event), query, wanted, loosely=True)
     chosen = passages.choose(page.hits, data.get("max_passages", passages.DEFAULT))
     found = {"passages": [passages.passage(each) for each in chosen]}
     took = round(_ms_since(began), 1)
@@ -70,6 +89,12 @@ async def find_passages(event: Event, *, memory: Memory, records: Records, frame
     if outcome == "again":
         return await _handed_on_before(event, frames)
     return _reply(event, found["passages"], token, took) if outcome == "written" else None
+
+
+def unavailable(error: IndexUnavailable) -> dict[str, Any]:
+    """The final object of a search that could not be made."""
+    problem = errors.problem(error)
+    return answers.failure(f"search is not available now: {error.detail}", problem, round(time.time() * 1000))
 
 
 async def _handed_on_before(event: Event, frames: Frames) -> Event | None:

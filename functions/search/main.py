@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import functions_framework.aio
 from starlette.requests import Request
@@ -19,31 +20,36 @@ from knts.clients.typesense import Typesense
 from knts.clients.typesense_search import ChunkSearch
 from knts.events import Event
 from knts.runtime import EventFunction, Handler, Wiring
-from knts.settings import DurableRedis, TypesenseServer, positive_int, read, setting
+from knts.settings import DurableRedis, TypesenseServer, positive_int, read, seconds, setting
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
-    """How much a process remembers of the index."""
+    """How much a process remembers of the index, and how long it asks it."""
 
     memory_mib: int = setting("KNTS_SEARCH_MEMORY_MIB", "MiB of passages and look-ups kept", 64, parse=positive_int)
+    patience: float = setting(
+        "KNTS_SEARCH_PATIENCE", "seconds that Typesense may take for one search, all tries together", 4.0, parse=seconds
+    )
 
 
 @contextlib.asynccontextmanager
 async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
     """Open Redis and Typesense, and say which handler takes which event."""
     server = read(TypesenseServer, env)
+    settings = read(SearchSettings, env)
     async with connected(read(DurableRedis, env).url) as redis, Typesense(server) as typesense:
-        memory = Memory(ChunkSearch(typesense), read(SearchSettings, env).memory_mib * 2**20)
         records, frames = Records(redis), Channel(redis)
+        memory = Memory(ChunkSearch(typesense, records.indexed), settings.memory_mib * 2**20)
+        tools: dict[str, Any] = {"memory": memory, "records": records, "frames": frames, "seconds": settings.patience}
         handlers: dict[str, Handler] = {
-            events.SEARCH_REQUESTED: partial(handler.search, memory=memory, records=records, frames=frames),
-            events.ANSWER_REQUESTED: partial(handler.find_passages, memory=memory, records=records, frames=frames),
+            events.SEARCH_REQUESTED: partial(handler.search, **tools),
+            events.ANSWER_REQUESTED: partial(handler.find_passages, **tools),
         }
 
         async def ready() -> None:
             await ping(redis)
-            await typesense.ready()
+            await typesense.ready(writes=False)
 
         async def awaited(event: Event) -> bool:
             return await frames.awaited(event.correlation_id)

@@ -6,7 +6,7 @@ import orjson
 
 from knts.clients.typesense import Missing, Typesense, takes_no_writes
 from knts.clients.typesense_collection import Collection
-from knts.errors import Temporary
+from knts.errors import IndexUnavailable
 from knts.index import document_digest, whole_text
 
 IMPORT_LINES = 2000  # chunks of one request: some seconds of Typesense's time at most
@@ -15,7 +15,7 @@ LONG = 30.0  # seconds that an import or a deletion may take, where TYPESENSE_TI
 
 
 class Chunks:
-    """The chunks behind the alias. Every call raises Temporary when Typesense is not available or takes no writes."""
+    """The chunks behind the alias. Calls raise IndexUnavailable when Typesense is away or takes no writes."""
 
     def __init__(self, typesense: Typesense) -> None:
         self.typesense = typesense
@@ -49,9 +49,9 @@ class Chunks:
         try:
             results = [orjson.loads(line) for line in reply.splitlines()]
         except orjson.JSONDecodeError as error:
-            raise Temporary(f"Typesense answered an import with something else than JSON lines: {error}") from error
-        if len(results) != len(lines):
-            raise Temporary(f"Typesense answered {len(results)} of {len(lines)} imported lines")
+            raise IndexUnavailable("Typesense answered an import with something else than JSON lines") from error
+        if len(results) != len(lines) or not all(isinstance(result, dict) for result in results):
+            raise IndexUnavailable(f"Typesense answered {len(results)} of {len(lines)} imported lines")
         return [refusal(result) for result in results]
 
     async def drop_older(self, document: str, version: int, content: str, chunks: int) -> None:
@@ -77,27 +77,30 @@ class Chunks:
     async def text(self, tenant: str, document_id: str, version: int, chunks: int) -> str:
         """The unchanged text of an indexed version with that many chunks.
 
-        Raises Temporary where not all of them are there, as while a newer version takes its place.
+        Raises IndexUnavailable where not all of them are there, as while a newer version takes its place.
         """
         wanted = f"document:={document_digest(tenant, document_id)} && version:={version}"
         fields = "chunk,lead,text,tail"
         reply = await self.typesense.call(
             "GET", f"{self._path}/export", params={"filter_by": wanted, "include_fields": fields}
         )
-        found = [orjson.loads(line) for line in reply.splitlines()]
+        try:
+            found = [orjson.loads(line) for line in reply.splitlines()]
+        except orjson.JSONDecodeError as error:
+            raise IndexUnavailable("Typesense answered an export with something else than JSON lines") from error
         if len(found) != chunks:
-            raise Temporary(f"the index holds {len(found)} of {chunks} chunks of this version", retry_after=1)
+            raise IndexUnavailable(f"the index holds {len(found)} of {chunks} chunks of this version", retry_after=1)
         return whole_text(found)
 
 
 def refusal(result: dict[str, object]) -> str | None:
-    """Why one line of an import was refused, or None. Raises Temporary where the server took no writes."""
+    """Why one line of an import was refused, or None. Raises IndexUnavailable where the server took no writes."""
     if result.get("success") is True:
         return None
     reason = str(result.get("error", "no reason given"))[:300]
     code = result.get("code", 400)
     if takes_no_writes(reason) or (isinstance(code, int) and code >= 500):
-        raise Temporary(f"Typesense takes no writes now: {reason}", retry_after=5)
+        raise IndexUnavailable(f"Typesense takes no writes now: {reason}", retry_after=5)
     return reason
 
 

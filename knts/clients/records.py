@@ -190,6 +190,15 @@ class Records:
             if status == b"indexed" and _readable(orjson.loads(acl or b"[]"), groups)
         }
 
+    async def indexed(self, tenant: str) -> bool:
+        """Whether any document of a tenant is indexed."""
+        after = ""
+        while ids := await self._ids(tenant, after, 200):
+            if await self.current(tenant, ids):
+                return True
+            after = ids[-1]
+        return False
+
     async def listing(
         self, tenant: str, groups: Collection[str], after: str = "", limit: int = 100
     ) -> tuple[list[Record], str | None]:

@@ -11,14 +11,14 @@ from typing import Any, Self
 import aiohttp
 import orjson
 
-from knts.errors import Permanent, Temporary
+from knts.errors import IndexUnavailable, Permanent
 from knts.index import group_digest, meta_field, scope_filter
 from knts.settings import TypesenseServer
 
 __all__ = ["Missing", "Typesense", "failure", "group_digest", "meta_field", "scope_filter", "takes_no_writes"]
 
 
-class Missing(Temporary):
+class Missing(IndexUnavailable):
     """The collection, its alias or a field does not exist (yet)."""
 
 
@@ -52,7 +52,7 @@ class Typesense:
         try:
             return orjson.loads(reply)
         except orjson.JSONDecodeError as error:
-            raise Temporary(f"Typesense answered {method} {path} with something else than JSON") from error
+            raise IndexUnavailable(f"Typesense answered {method} {path} with something else than JSON") from error
 
     async def call(
         self,
@@ -65,11 +65,11 @@ class Typesense:
     ) -> bytes:
         """The raw reply of one call, within `timeout` seconds (by default the server's setting).
 
-        Raises Missing for what is not there, Permanent for a request that Typesense refuses, Temporary when it is
-        gone, slow, lagging, out of disk or memory, or does not know our key.
+        Raises Missing for what is not there, Permanent for a request that Typesense refuses, IndexUnavailable when it
+        is gone, slow, lagging, out of disk or memory, or does not know our key.
         """
         if self._session is None:
-            raise Temporary("the connection to Typesense is not open")
+            raise IndexUnavailable("the connection to Typesense is not open")
         limit = aiohttp.ClientTimeout(total=timeout, sock_connect=3.0) if timeout else self._session.timeout
         try:
             async with self._session.request(
@@ -78,29 +78,32 @@ class Typesense:
                 reply = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             reason = "it took too long" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-            raise Temporary(f"Typesense is not available: {reason}", retry_after=1) from error
+            raise IndexUnavailable(f"Typesense is not available: {reason}", retry_after=1) from error
         if response.status >= 300:
             raise failure(response.status, reply)
         return reply
 
-    async def ready(self) -> None:
-        """Raises Temporary unless the server answers and says it is healthy."""
+    async def ready(self, *, writes: bool = True) -> None:
+        """Raises IndexUnavailable unless the server answers and says it is healthy.
+
+        Without `writes` it may lack the disk or memory for them.
+        """
         health = await self.request("GET", "/health")
-        if health.get("ok") is not True:
-            raise Temporary(f"Typesense is not healthy: {health.get('resource_error', 'no reason given')}")
+        if health.get("ok") is not True and (writes or "resource_error" not in health):
+            raise IndexUnavailable(f"Typesense is not healthy: {health.get('resource_error', 'no reason given')}")
 
 
-def failure(status: int, reply: bytes) -> Temporary | Permanent:
+def failure(status: int, reply: bytes) -> IndexUnavailable | Permanent:
     """What an error reply means to us."""
     message = _message(reply)
     if status == 404:
         return Missing(f"Typesense: {message}", retry_after=1)
     if status in (401, 403):
-        return Temporary("Typesense does not accept our API key: check TYPESENSE_API_KEY", retry_after=5)
+        return IndexUnavailable("Typesense does not accept our API key: check TYPESENSE_API_KEY", retry_after=5)
     if takes_no_writes(message):
-        return Temporary(f"Typesense takes no writes now: {message}", retry_after=5)
+        return IndexUnavailable(f"Typesense takes no writes now: {message}", retry_after=5)
     if status >= 500 or status in (408, 425, 429):
-        return Temporary(f"Typesense is not available: {status} {message}", retry_after=1)
+        return IndexUnavailable(f"Typesense is not available: {status} {message}", retry_after=1)
     return Permanent(f"Typesense refuses the request: {message}")
 
 

@@ -40,7 +40,7 @@ class Collection:
         """The collection's name; collection and alias are created unless they exist.
 
         Replicas may race: the collection's name is the same for all, and who comes second finds it there.
-        Raises Temporary when Typesense is not available.
+        Raises IndexUnavailable when Typesense is not available.
         """
         try:
             return await self.name()

@@ -14,12 +14,12 @@ from typesense.async_.collections import AsyncCollections
 from typesense.configuration import Configuration
 from typesense.exceptions import ObjectAlreadyExists, TypesenseClientError
 
-from knts.errors import Temporary
+from knts.errors import IndexUnavailable
 from knts.settings import TypesenseServer
 
 
 async def create(server: TypesenseServer, wanted: dict[str, Any]) -> None:
-    """Create the collection and point the alias at it; one that exists is left as it is. Raises Temporary."""
+    """Create the collection and point the alias at it; one that exists is left as it is. Raises IndexUnavailable."""
     try:
         async with AsyncApiCall(Configuration(_configuration(server))) as calls:
             with contextlib.suppress(ObjectAlreadyExists):
@@ -27,7 +27,7 @@ async def create(server: TypesenseServer, wanted: dict[str, Any]) -> None:
             await AsyncAliases(calls).upsert(server.collection, {"collection_name": wanted["name"]})
     except (TypesenseClientError, httpx.HTTPError, OSError) as error:
         reason = str(error) or type(error).__name__
-        raise Temporary(f"Typesense can't create the collection: {reason}", retry_after=2) from error
+        raise IndexUnavailable(f"Typesense can't create the collection: {reason}", retry_after=2) from error
 
 
 def _configuration(server: TypesenseServer) -> Any:

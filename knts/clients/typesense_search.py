@@ -15,11 +15,11 @@ in one tree per field, so these rules hold (from the source of 0.24, include/art
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from knts.clients.typesense import Missing, Typesense, failure
-from knts.errors import Temporary
+from knts.errors import IndexUnavailable
 from knts.index import filter_by, meta_field, meta_key, scope_filter
 from knts.lookup import MOST_LOOKUPS, MOST_PER_PAGE, Chunk, Found, Lookup, Scope
 from knts.words import pairs, searchable
@@ -44,10 +44,15 @@ _ALWAYS: dict[str, Any] = {
 
 
 class ChunkSearch:
-    """The passages of one collection, seen through scopes. Calls raise Temporary when Typesense is not available."""
+    """The passages of one collection, seen through scopes. Calls raise IndexUnavailable when Typesense is not there.
 
-    def __init__(self, typesense: Typesense) -> None:
+    `indexed` says whether a tenant has documents that must be found: then a collection that is missing is not one that
+    nobody has filled yet, but a server that has lost it, or does not have it again yet.
+    """
+
+    def __init__(self, typesense: Typesense, indexed: Callable[[str], Awaitable[bool]] | None = None) -> None:
         self.typesense = typesense
+        self.indexed = indexed
 
     async def look_up(self, scope: Scope, lookups: Sequence[Lookup]) -> list[Found]:
         """What each lookup finds within the scope and its filters, all of them in one round trip.
@@ -57,29 +62,32 @@ class ChunkSearch:
         if len(lookups) > MOST_LOOKUPS:
             raise ValueError(f"at most {MOST_LOOKUPS} lookups in one call")
         within = _within(scope)
-        results = await self._multi_search([_search(lookup, within) for lookup in lookups])
+        results = await self._multi_search(scope, [_search(lookup, within) for lookup in lookups])
         return [_found(lookup, result) for lookup, result in zip(lookups, results, strict=True)]
 
     async def texts(self, scope: Scope, lookups: Sequence[Lookup]) -> list[list[str]]:
         """The folded words, parted by spaces, of the passages on the page of each lookup, titles too."""
         within = _within(scope)
-        results = await self._multi_search([{**_search(each, within), "include_fields": SEARCHED} for each in lookups])
+        searches = [{**_search(each, within), "include_fields": SEARCHED} for each in lookups]
+        results = await self._multi_search(scope, searches)
         return [[" ".join(hit["document"].values()) for hit in result["hits"]] for result in results]
 
     async def chunks(self, scope: Scope, ids: Sequence[str]) -> list[Chunk]:
         """The passages of these ids that lie within the scope, in the order of the ids."""
         within = _within(scope)
         pages = [ids[start : start + MOST_PER_PAGE] for start in range(0, len(ids), MOST_PER_PAGE)]
-        results = await self._multi_search([_by_id(page, within) for page in pages])
+        results = await self._multi_search(scope, [_by_id(page, within) for page in pages])
         found = [_chunk(hit["document"]) for result in results for hit in result["hits"]]
         places = {chunk_id: place for place, chunk_id in enumerate(ids)}
         return sorted(found, key=lambda chunk: places[chunk.id])
 
-    async def _multi_search(self, searches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def _multi_search(self, scope: Scope, searches: list[dict[str, Any]]) -> list[dict[str, Any]]:
         results = await self._once(searches) if searches else []
+        if any(map(_unknown_collection, results)) and self.indexed and await self.indexed(scope.tenant):
+            raise IndexUnavailable("Typesense does not have the documents that were indexed (yet)", retry_after=5)
         again = {at: _without(searches[at], result) for at, result in enumerate(results) if _unknown_facets(result)}
         if again:
-            mended = await self._multi_search(list(again.values()))
+            mended = await self._multi_search(scope, list(again.values()))
             results = list(results)
             for at, result in zip(again, mended, strict=True):
                 results[at] = result
@@ -89,7 +97,9 @@ class ChunkSearch:
         collection = self.typesense.server.collection
         body = {"searches": [{"collection": collection, **_ALWAYS, **search} for search in searches]}
         reply = await self.typesense.request("POST", "/multi_search", json=body)
-        results: list[dict[str, Any]] = reply["results"]
+        results = reply.get("results") if isinstance(reply, dict) else None
+        if not isinstance(results, list) or len(results) != len(searches):
+            raise IndexUnavailable("Typesense answered a search with something else than its results", retry_after=1)
         return results
 
 
@@ -179,6 +189,10 @@ _NO_FACET = "Could not find a facet field named `"
 _EMPTY: dict[str, Any] = {"found": 0, "hits": [], "facet_counts": []}
 
 
+def _unknown_collection(result: Mapping[str, Any]) -> bool:
+    return result.get("code") == 404 and str(result.get("error", "")).startswith("Not found")
+
+
 def _unknown_facets(result: Mapping[str, Any]) -> bool:
     return str(result.get("error", "")).startswith(_NO_FACET)
 
@@ -188,7 +202,7 @@ def _without(search: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, 
     unknown = result["error"].removeprefix(_NO_FACET).partition("`")[0]
     fields = search["facet_by"].split(",")
     if unknown not in fields:
-        raise Temporary(f"Typesense refuses a facet that was not asked for: {unknown[:80]}")
+        raise IndexUnavailable(f"Typesense refuses a facet that was not asked for: {unknown[:80]}")
     rest = [field for field in fields if field != unknown]
     kept = {name: value for name, value in search.items() if name != "facet_by"}
     return {**kept, "facet_by": ",".join(rest)} if rest else kept
@@ -196,7 +210,7 @@ def _without(search: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, 
 
 def _checked(result: dict[str, Any]) -> dict[str, Any]:
     if result.get("search_cutoff"):
-        raise Temporary("Typesense did not finish a search in time", retry_after=1)
+        raise IndexUnavailable("Typesense did not finish a search in time", retry_after=1)
     if "error" not in result:
         return result
     error = failure(int(result.get("code", 500)), str(result["error"]).encode())

@@ -182,15 +182,35 @@ async def test_a_request_signed_by_somebody_else_is_refused(road: Road) -> None:
     assert status == 422
 
 
-async def test_typesense_gone_is_temporary(
+async def test_without_typesense_a_search_is_told_and_a_question_goes_back_to_the_broker(
     redis_url: str, redis: Redis, serve_function: ServeFunction, typesense_server: TypesenseServer
 ) -> None:
     env = {"REDIS_URL": redis_url, "TYPESENSE_URL": "http://127.0.0.1:9", "TYPESENSE_API_KEY": "x"}
     async with aiohttp.ClientSession() as session:
         road = Road(await serve_function("search", env), Channel(redis), session, redis, typesense_server)
-        status, _ = await road.deliver(await road.open(events.SEARCH_REQUESTED, query="x", groups=[]))
+        searched = await road.open(events.SEARCH_REQUESTED, query="x", groups=[])
+        asked = await road.open(events.ANSWER_REQUESTED, question="x?", groups=[])
+        assert [(await road.deliver(each))[0] for each in (searched, asked)] == [202, 503]
+        last = (await road.frames(searched))[-1]
+        assert (last.type, last.data["problem"]["status"]) == (channel.FAILED, 503)
+        assert "Typesense is not available" in last.data["reason"]
+        assert [frame.type for frame in await road.frames(asked)] == [channel.QUEUED]
         async with session.get(f"{road.url}/readyz") as response:
-            assert (status, response.status) == (503, 503)
+            assert response.status == 503
+
+
+async def test_an_index_that_lost_its_documents_is_an_error_and_not_an_empty_result(road: Road) -> None:
+    await road.index(upserted("tower", 1, TEXT))
+    async with opened(road.redis, road.server) as parts:
+        name = await parts.chunks.collection.name()
+        await parts.chunks.typesense.request("DELETE", f"/collections/{name}")
+    event = await road.open(events.SEARCH_REQUESTED, query="lamp", groups=[])
+    assert await road.deliver(event) == (202, None)
+    last = (await road.frames(event))[-1]
+    assert (last.type, last.data["problem"]["status"]) == (channel.FAILED, 503)
+    assert "does not have the documents" in last.data["reason"]
+    await road.index(deleted("tower", 2))
+    assert (await road.search("lamp"))["found"] == 0
 
 
 def test_the_function_is_named_as_it_is_served() -> None:

@@ -1,5 +1,6 @@
 """The handlers of search: one frame for the one who waits, one reply for the answer."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 
 from functions.search import handler
 from functions.search.memory import Memory
+from functions.search.patience import Patient
 from knts import channel, events, schemas
 from knts.channel import Frame
-from knts.errors import Temporary
+from knts.errors import IndexUnavailable, Permanent, Temporary
 from knts.events import Event
 from knts.lookup import Scope
 from tests.searching import FakeIndex, ScriptedVersions, chunk
@@ -69,12 +71,14 @@ class Desk:
 
     async def search(self, **data: Any) -> None:
         event = requested(events.SEARCH_REQUESTED, {"query": "lamp", "groups": [], **data})
-        return await handler.search(event, memory=self.memory, records=FakeRecords({}, self.index), frames=self.frames)
+        return await handler.search(
+            event, memory=self.memory, records=FakeRecords({}, self.index), frames=self.frames, seconds=5
+        )
 
     async def answer(self, question: str = "Who lights the lamp?", **data: Any) -> Event | None:
         event = requested(events.ANSWER_REQUESTED, {"question": question, "groups": [], **data})
         records = FakeRecords({}, self.index)
-        return await handler.find_passages(event, memory=self.memory, records=records, frames=self.frames)
+        return await handler.find_passages(event, memory=self.memory, records=records, frames=self.frames, seconds=5)
 
 
 def requested(event_type: str, data: dict[str, Any]) -> Event:
@@ -153,14 +157,59 @@ async def test_nobody_waits_any_more(state: str) -> None:
     assert desk.frames.written == []
 
 
-async def test_a_failing_index_leaves_no_frame() -> None:
-    class FailingIndex(FakeIndex):
-        async def look_up(self, scope: Scope, lookups: Any) -> Any:
-            raise Temporary("Typesense is not available")
+class FailingIndex(FakeIndex):
+    """Fails so many times."""
 
-    desk = Desk(FailingIndex([]))
-    with pytest.raises(Temporary):
-        await desk.search()
-    with pytest.raises(Temporary):
+    left = 10**6
+
+    async def look_up(self, scope: Scope, lookups: Any) -> Any:
+        self.left -= 1
+        if self.left >= 0:
+            self.calls.append("failed")
+            raise IndexUnavailable("Typesense is not available: nobody listens")
+        return await super().look_up(scope, lookups)
+
+
+async def test_who_searches_is_told_at_once_that_the_index_is_away() -> None:
+    desk = Desk(FailingIndex(HELD))
+    await desk.search()
+    [frame] = desk.frames.written
+    assert (frame.type, frame.data["problem"]["status"]) == (channel.FAILED, 503)
+    assert "Typesense is not available: nobody listens" in frame.data["reason"]
+    assert desk.index.calls == ["failed"] * 3
+
+
+async def test_a_question_goes_back_to_the_broker() -> None:
+    desk = Desk(FailingIndex(HELD))
+    with pytest.raises(IndexUnavailable):
         await desk.answer()
     assert desk.frames.written == []
+
+
+async def test_an_index_that_stumbles_is_asked_again() -> None:
+    index = FailingIndex(HELD)
+    index.left = 2
+    desk = Desk(index)
+    await desk.search()
+    assert [frame.type for frame in desk.frames.written] == [channel.RESULT]
+
+
+async def test_an_index_that_says_nothing_is_given_up() -> None:
+    class SilentIndex(FakeIndex):
+        async def look_up(self, scope: Scope, lookups: Any) -> Any:
+            await asyncio.sleep(3600)
+
+    patient = Patient(SilentIndex([]), 0.05)
+    for _ in range(2):  # the time is for all calls together
+        with pytest.raises(IndexUnavailable, match="did not answer within"):
+            await patient.look_up(Scope("t"), [])
+
+
+@pytest.mark.parametrize("error", [Temporary("Redis is not available"), Permanent("refused")])
+async def test_other_failures_are_the_brokers_to_see(error: Exception) -> None:
+    class BrokenIndex(FakeIndex):
+        async def look_up(self, scope: Scope, lookups: Any) -> Any:
+            raise error
+
+    with pytest.raises(type(error)):
+        await Desk(BrokenIndex([])).search()
