@@ -71,6 +71,7 @@ class Typesense:
     peering_port: int = field(default_factory=free_port)
     name: str = "typesense"
     say: Callable[[str], None] = lambda _: None
+    options: tuple[str, ...] = SNAPSHOTS
 
     @property
     def url(self) -> str:
@@ -81,7 +82,7 @@ class Typesense:
         self.folder.mkdir(parents=True, exist_ok=True)
         address = "127.0.0.1"
         options = ("--api-address", address, "--api-port", str(self.port), "--peering-address", address)
-        more = ("--peering-port", str(self.peering_port), "--enable-cors=false", *SNAPSHOTS)
+        more = ("--peering-port", str(self.peering_port), "--enable-cors=false", *self.options)
         binary = typesense_binary(say=self.say)
         # the key goes by the environment, since any user of the machine can list a command's arguments
         env = {name: value for name, value in os.environ.items() if not name.startswith("TYPESENSE_")}
