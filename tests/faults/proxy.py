@@ -29,8 +29,8 @@ class Fault:
     `latency` is added to each block each way, with up to `jitter` more. `silent`: what is sent is taken and goes
     nowhere, and nothing comes back, on connections that are open already too. `reset`: open connections are reset, new
     ones at their first byte. `refuse`: open connections are reset, new ones refused. `cut`: of the server's bytes on
-    each connection as many pass, then it is closed as if they were all. `half_open`: the server's end is never passed
-    on. `trickle`: seconds for each `trickle_bytes` of the server's answer.
+    each connection as many pass from now on, then it is closed as if they were all. `half_open`: the server's end is
+    never passed on. `trickle`: seconds for each `trickle_bytes` of the server's answer.
     """
 
     latency: float = 0.0
@@ -78,7 +78,7 @@ class Link:
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter | None = None
-    passed: int = 0  # bytes of the server's that the client was given
+    passed: int = 0  # bytes of the server's that the client was given since the fault was switched
 
     def end(self, *, reset: bool = False) -> None:
         for writer in filter(None, (self.client, self.server)):
@@ -124,6 +124,8 @@ class Proxy:
     async def switch(self, fault: Fault) -> None:
         """Break what passes in this way from now on, on open connections too."""
         self.fault = fault
+        for link in self.links:
+            link.passed = 0
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
         if fault.reset or fault.refuse:
