@@ -61,9 +61,21 @@ def failures(what: str = "Redis") -> Iterator[None]:
 
 
 class _Wary:
-    """A connection that tells its pool when the server says that it is a replica (now)."""
+    """A connection that tells its pool when the server says that it is a replica (now).
+
+    And one that is closed while it is written to has failed as connections do: uvloop calls that a RuntimeError.
+    """
 
     demoted: Callable[[], None]
+
+    async def send_packed_command(self, *args: Any, **more: Any) -> None:
+        try:
+            await super().send_packed_command(*args, **more)  # type: ignore[misc]
+        except RuntimeError as error:
+            if "closed" not in str(error):
+                raise
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            raise redis.exceptions.ConnectionError("the connection was closed") from error
 
     async def read_response(self, *args: Any, push_request: bool | None = False, **more: Any) -> Any:
         if push_request and self.should_reconnect():  # type: ignore[attr-defined]

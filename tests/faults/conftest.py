@@ -11,15 +11,12 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
 
-import aiohttp
 import pytest
 
 from tests.e2e.roads import Road, start_road
-from tests.faults import state
-from tests.faults.load import Load
 from tests.faults.processes import Processes
 from tests.faults.replicas import Replicated, replicated
-from tests.faults.world import ANSWER_DEADLINE, CROWD_DEADLINE, MARGIN, World, Worlds
+from tests.faults.world import ANSWER_DEADLINE, CROWD_DEADLINE, World, Worlds, opened
 
 TENANTS = ("local", "other", "third")  # whose documents may be posted to the Broker; the load's are the first's
 
@@ -54,7 +51,7 @@ def seed() -> str:
 def world(road: Road, seed: str, request: pytest.FixtureRequest) -> Worlds:
     """`async with world() as w`: all is up, the load's own documents are there; the report is printed at the end."""
 
-    return lambda: opened(Processes(road), ANSWER_DEADLINE, seed, request.node.name)
+    return lambda: opened(Processes(road), random.Random(f"{seed} {request.node.name}"), seed)
 
 
 @pytest.fixture
@@ -65,24 +62,9 @@ def crowd(many: Replicated, seed: str, request: pytest.FixtureRequest) -> Worlds
     async def mended() -> AsyncIterator[World]:
         await many.mend()
         many.processes.faults, many.processes.began = [], time.monotonic()
-        async with opened(many.processes, CROWD_DEADLINE, seed, request.node.name) as world:
+        chance = random.Random(f"{seed} {request.node.name}")
+        async with opened(many.processes, chance, seed, CROWD_DEADLINE) as world:
             world.load.doors = many.doors
             yield world
 
     return mended
-
-
-@contextlib.asynccontextmanager
-async def opened(processes: Processes, deadline: float, seed: str, name: str) -> AsyncIterator[World]:
-    """A load on a run that is up, with its own documents there."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-        chance = random.Random(f"{seed} {name}")
-        world = World(processes, Load(processes.road, chance, deadline, MARGIN, http), seed)
-        try:
-            await world.processes.calm()
-            await world.load.prepare()
-            await state.settled(world.processes)
-            world.earlier = await state.letters(world.processes)
-            yield world
-        finally:
-            print(world.report())

@@ -178,6 +178,11 @@ class Load:
 
     async def search(self, query: str) -> tuple[int, list[dict[str, Any]]]:
         """A search: its status and hits."""
+        status, body = await self.searched(query)
+        return status, body.get("hits", []) if status == 200 else []
+
+    async def searched(self, query: str) -> tuple[int, dict[str, Any]]:
+        """A search: its status and body, a result or a problem."""
         began = time.monotonic()
         status, body = await self._call("search", "GET", f"{self.road.base_url}/v1/search", params={"q": query})
         hits = body.get("hits", []) if status == 200 else []
@@ -186,7 +191,7 @@ class Load:
             self.faults.append(f"a search does not find {query}")
         if (took := time.monotonic() - began) > 10 + self.margin:
             self.faults.append(f"a search took {took:.1f} s")
-        return status, hits
+        return status, body
 
     # -- questions ----------------------------------------------------------------------------------------------------
 

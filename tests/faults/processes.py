@@ -8,7 +8,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,12 @@ EVERYTHING = (*FUNCTIONS, "broker", *SERVERS)
 
 @dataclass
 class Processes:
-    """Those of one run. `faults` says in words what was done to them."""
+    """Those of one run, by `names`. `faults` says in words what was done to them."""
 
     road: Road
+    names: Sequence[str] = EVERYTHING
     faults: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
-    without: tuple[str, ...] = ()  # what this run does not have
-
-    @property
-    def everything(self) -> list[str]:
-        """The names of all processes."""
-        return [name for name in EVERYTHING if name not in self.without]
 
     @property
     def run(self) -> dict[str, Any]:
@@ -85,10 +80,10 @@ class Processes:
     async def calm(self, seconds: float = 90) -> None:
         """Return when every process says that it is ready."""
         async with asyncio.timeout(seconds):
-            for name in self.everything:
+            for name in self.names:
                 while not await self.up(name, "/readyz"):  # noqa: ASYNC110 - they are other processes
                     await asyncio.sleep(0.2)
-        assert (lost := [name for name in self.everything if self.pid(name) is None]) == [], f"where are {lost}?"
+        assert (lost := [name for name in self.names if self.pid(name) is None]) == [], f"where are {lost}?"
         self.note("all is up")
 
     async def pause(self, name: str, seconds: float) -> None:
@@ -127,7 +122,7 @@ class Processes:
                 down[name] = asyncio.create_task(self.pause(name, chance.uniform(1, 8)))
                 pauses.add(down[name])
                 continue
-            name = chance.choice([name for name in self.everything if name not in down])
+            name = chance.choice([name for name in self.names if name not in down])
             self.send(name, signal.SIGKILL)
             down[name] = asyncio.create_task(asyncio.sleep(0.5))
         await asyncio.gather(*pauses)

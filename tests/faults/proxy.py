@@ -105,6 +105,7 @@ class Proxy:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _listening: asyncio.Server | None = None
     _closing: bool = False
+    _serving: set[asyncio.Task[Any]] = field(default_factory=set)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Proxy"]:
@@ -120,6 +121,9 @@ class Proxy:
                 self._closing = True
                 self._deaf()
                 self._end_all()
+                self._changed.set()
+                if self._serving:
+                    await asyncio.wait(self._serving, timeout=10)
 
     async def switch(self, fault: Fault) -> None:
         """Break what passes in this way from now on, on open connections too."""
@@ -156,6 +160,9 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = Link(writer)
         self.links.add(link)
+        if task := asyncio.current_task():
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
         self.seen += 1
         try:
             await self._joined(link, reader)

@@ -1,9 +1,13 @@
 """A running kn-ts under load, how it is brought to rest, and what all oracles say of it."""
 
-from collections.abc import Callable, Collection
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
+
+import aiohttp
 
 from tests.faults import state
 from tests.faults.load import Load
@@ -60,6 +64,23 @@ class World:
         counts = "\n".join(f"  {count:5} {what}" for what, count in sorted(self.load.answered.items()))
         done = "\n".join(f"  {fault}" for fault in self.processes.faults)
         return f"seed {self.seed}; {len(self.load.accepted)} changes accepted\n{done}\n{counts}"
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    processes: Processes, chance: random.Random, seed: str, deadline: float = ANSWER_DEADLINE
+) -> AsyncIterator[World]:
+    """All is up, the load's own documents are there; the report is printed at the end."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        world = World(processes, Load(processes.road, chance, deadline, MARGIN, http), seed)
+        try:
+            await world.processes.calm()
+            await world.load.prepare()
+            await state.settled(world.processes)
+            world.earlier = await state.letters(world.processes)
+            yield world
+        finally:
+            print(world.report())
 
 
 Worlds = Callable[[], AbstractAsyncContextManager[World]]
