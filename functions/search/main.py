@@ -49,7 +49,7 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
 
         async def ready() -> None:
             await ping(redis)
-            await typesense.ready(writes=False)
+            await typesense.ready()
 
         async def awaited(event: Event) -> bool:
             return await frames.awaited(event.correlation_id)

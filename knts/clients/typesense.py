@@ -83,13 +83,10 @@ class Typesense:
             raise failure(response.status, reply)
         return reply
 
-    async def ready(self, *, writes: bool = True) -> None:
-        """Raises IndexUnavailable unless the server answers and says it is healthy.
-
-        Without `writes` it may lack the disk or memory for them.
-        """
+    async def ready(self) -> None:
+        """Raises IndexUnavailable unless the server answers and says it is healthy, which it is when it is full too."""
         health = await self.request("GET", "/health")
-        if health.get("ok") is not True and (writes or "resource_error" not in health):
+        if health.get("ok") is not True:
             raise IndexUnavailable(f"Typesense is not healthy: {health.get('resource_error', 'no reason given')}")
 
 

@@ -77,6 +77,7 @@ async def test_a_full_disk_makes_changes_wait_while_searches_go_on(
     async with opened(redis, engine.server) as parts:
         assert await found(parts, "lantern") == [("d", 1), ("e", 1)]
         await refusing(parts)
+        await parts.chunks.typesense.ready()  # or platforms would take search away, too
         for event in later:
             with pytest.raises(IndexUnavailable, match="takes no writes now: Rejecting write") as raised:
                 await parts.deliver(event)

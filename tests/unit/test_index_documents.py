@@ -11,7 +11,7 @@ from functions.index_document.documents import chunks, version
 from knts import events
 from knts.clients.chunks import parted, refusal
 from knts.clients.typesense import Missing, failure
-from knts.errors import Permanent, Temporary
+from knts.errors import IndexUnavailable, Permanent, Temporary
 from knts.events import Event
 from knts.index import EVERYONE, filter_term, group_digest, whole_text
 
@@ -120,11 +120,11 @@ def test_an_id_that_could_be_no_subject_is_refused(document_id: str) -> None:
     [
         (404, "Not Found", Missing),
         (400, "Bad filter", Permanent),
-        (401, "Forbidden - a valid `x-typesense-api-key` header must be sent.", Temporary),
-        (422, "Rejecting write: running out of resource type: OUT_OF_DISK", Temporary),
-        (422, "Skipping writes.", Temporary),
-        (500, "Could not find a leader.", Temporary),
-        (503, "Not Ready or Lagging", Temporary),
+        (401, "Forbidden - a valid `x-typesense-api-key` header must be sent.", IndexUnavailable),
+        (422, "Rejecting write: running out of resource type: OUT_OF_DISK", IndexUnavailable),
+        (422, "Skipping writes.", IndexUnavailable),
+        (500, "Could not find a leader.", IndexUnavailable),
+        (503, "Not Ready or Lagging", IndexUnavailable),
     ],
 )
 def test_an_error_of_typesense_says_whether_trying_again_helps(status: int, message: str, kind: type) -> None:
