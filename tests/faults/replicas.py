@@ -23,7 +23,7 @@ from knts.local.plan import SMALL_MODEL
 from knts.local.process import Child, free_port, http_status, start, wait_until
 from knts.local.servers import PackagedModel, started
 from tests.e2e.roads import Road, environment, start_road
-from tests.faults.processes import Processes, signalled, until
+from tests.faults.processes import EVERYTHING, Processes, signalled, until
 
 T = TypeVar("T")
 LOOK = 0.5  # seconds between two looks at a replica
@@ -219,8 +219,8 @@ def replicated(home: Path, count: int = 3, **env: str) -> Iterator[Replicated]:
             **env,
         )
         stack.callback(road.stop)
-        here = Replicated(Processes(road), watched, gateway)
-        here.processes.without = ("model",)
+        names = [name for name in EVERYTHING if name != "model"]  # which the test has started
+        here = Replicated(Processes(road, names), watched, gateway)
         for function in ("ingress", "llm-answer"):
             for each in of_run(here, function, count):
                 here.replicas.append(each)

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from knts import events
-from knts.clients.ollama import Ollama
+from knts.clients.ollama import Ollama, OllamaLimits
 from knts.clients.records import Records
 from knts.clients.redis import Redis, connected
 from knts.clients.typesense import Typesense
@@ -45,7 +45,7 @@ async def stream(ollama_server: OllamaServer) -> bytes:
 
 @pytest.fixture
 async def at(redis: Redis, redis_cache: Redis) -> AsyncIterator[Desk]:
-    async with desk(redis, redis_cache, tries=1) as made:
+    async with desk(redis, redis_cache, limits=OllamaLimits(failures=100_000), tries=1) as made:
         yield made
 
 
