@@ -20,7 +20,7 @@ from tests.faults.processes import FUNCTIONS, Processes
 from tests.faults.proxy import NONE, REFUSE, RESET, SILENT, Fault, Proxies
 from tests.faults.world import ANSWER_DEADLINE, World, opened
 
-BROKEN_SECONDS, WHOLE_SECONDS = 2.5, 1.0
+BROKEN_SECONDS, WHOLE_SECONDS = 2.0, 0.8
 DEPENDENCIES = ("redis", "redis-cache", "typesense", "model")
 SMALL_MODEL = {"KNTS_MODEL_SLOTS": "1", "KNTS_PROMPT_TOKENS": "260", "KNTS_ANSWER_TOKENS": "80"}
 SEARCH_PATIENCE = 4.0  # KNTS_SEARCH_PATIENCE
