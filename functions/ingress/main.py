@@ -85,12 +85,13 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
     settings, runtime, gate = read(IngressSettings, env), read(RuntimeSettings, env), Gate(read(AccessSettings, env))
     sink, typesense_server = read(Sink, env), read(TypesenseServer, env)
     async with contextlib.AsyncExitStack() as stack:
-        durable = await stack.enter_async_context(connected(read(DurableRedis, env).url))
+        stored = read(DurableRedis, env)
+        durable = await stack.enter_async_context(connected(stored.url))
         cache = await stack.enter_async_context(connected(read(CacheRedis, env).url, timeout=1.0))
         publisher = Publisher(sink.url, runtime.signing_keys, deadline=settings.publish)
         await stack.enter_async_context(publisher)
         typesense = await stack.enter_async_context(Typesense(typesense_server))
-        flights, records = Flights(durable), Records(durable)
+        flights, records = Flights(durable), Records(durable, stored.replicas)
         tailer = await stack.enter_async_context(Tailer(durable).running())
         presence = Presence(flights, every=settings.presence)
         ingress = Measured(

@@ -29,6 +29,8 @@ from tests.integration.indexing import Parts, opened, upserted
 
 SCOPE = Scope("t")
 
+UNTIRING = OllamaLimits(failures=100_000)  # no breaker comes between the cuts
+
 
 @pytest.fixture
 async def stream(ollama_server: OllamaServer) -> bytes:
@@ -45,7 +47,7 @@ async def stream(ollama_server: OllamaServer) -> bytes:
 
 @pytest.fixture
 async def at(redis: Redis, redis_cache: Redis) -> AsyncIterator[Desk]:
-    async with desk(redis, redis_cache, limits=OllamaLimits(failures=100_000), tries=1) as made:
+    async with desk(redis, redis_cache, limits=UNTIRING, tries=1) as made:
         yield made
 
 
@@ -66,7 +68,7 @@ class TestOllama:
         at.ollama.scripts = [[line + b"\n" for line in stream.splitlines()]]
         async with (
             Proxy(split(at.ollama.url)).running() as proxy,
-            Ollama(OllamaServer(url=f"http://127.0.0.1:{proxy.port}", model="small")) as ollama,
+            Ollama(OllamaServer(url=f"http://127.0.0.1:{proxy.port}", model="small"), UNTIRING) as ollama,
         ):
             at.tools = replace(at.tools, models=ollama)
             await ollama.model()  # and its connection is kept, and not asked for the model again

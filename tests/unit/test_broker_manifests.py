@@ -51,7 +51,7 @@ def test_our_manifests_wire_the_road() -> None:
         events.DOCUMENT_UPSERTED: {"index-document"},
         events.DOCUMENT_DELETED: {"index-document"},
         events.SEARCH_REQUESTED: {"search"},
-        events.ANSWER_REQUESTED: {"search"},
+        events.ANSWER_REQUESTED: {"passages"},
         events.PASSAGES_FOUND: {"llm-answer"},
         events.ANSWER_COMPLETED: {"cache-writer"},
         events.DOCUMENT_INDEXED: {"cache-writer"},
