@@ -6,6 +6,7 @@ closed while its client takes nothing is cut, where uvicorn would wait for ever.
 """
 
 import asyncio
+import socket
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -14,6 +15,7 @@ HEAD_SECONDS = 10.0
 HEAD_BYTES = 64 * 1024
 LINGER_SECONDS = 2.0
 UNSENT_BYTES = 16 * 1024  # of an answer that its client has not taken: beyond it the writer waits
+KERNEL_BYTES = 64 * 1024  # the same in the kernel, which would take a megabyte for each client that reads nothing
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -31,6 +33,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.set_write_buffer_limits(high=UNSENT_BYTES)
+        if (connection := transport.get_extra_info("socket")) is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
         super().connection_made(Closing(transport, self))  # type: ignore[arg-type]
         self._await_head()
 

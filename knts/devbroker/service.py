@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from knts.devbroker.watching import Watcher
 from knts.settings import DurableRedis, addresses, positive_int, read, seconds, setting
 
 log = logging.getLogger(__name__)
+
+RECEIVE_BYTES = 32 * 1024  # in the kernel, for each connection
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,18 @@ async def _listening(ingress: Ingress, settings: BrokerSettings) -> AsyncIterato
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+        await web.SockSite(runner, _listener(settings.host, settings.port), backlog=1024).start()
         yield f"http://{settings.host}:{settings.port}"
     finally:
         await runner.cleanup()
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """A socket whose connections take in no more than is read at once: a paused one would hold a whole event."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=1024)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+    return listener
 
 
 async def serve(env: Mapping[str, str]) -> None:

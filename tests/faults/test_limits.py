@@ -32,7 +32,7 @@ MOST = 256 * MIB  # resident memory of any process of ours, whatever a crowd doe
 MOST_DEAD_LETTER = 512 * MIB  # it takes what nobody else may refuse: a letter of up to 64 MiB
 LATE = 15.0  # seconds until what a crowd has held is free again, its deadline of 4 s included
 TOO_MUCH = 64 * MIB + 1
-SPARE = 20  # descriptors that a process may have more than before: connections it keeps to others
+SPARE = 100  # descriptors that a process may have more than before: its pools of connections, at most 64 to Redis
 OURS = (*FUNCTIONS, "broker")
 
 
