@@ -11,6 +11,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from knts.room import SMALL
+
 HEAD_SECONDS = 10.0
 HEAD_BYTES = 64 * 1024
 LINGER_SECONDS = 2.0
@@ -75,6 +77,13 @@ class PatientProtocol(HttpToolsProtocol):
             self._refuse()
         if self._lingering is None:
             super().on_headers_complete()
+            if self._has_a_large_body():
+                self.flow.pause_reading()  # until the app asks for it: a crowd that has to wait shall hold little
+
+    def _has_a_large_body(self) -> bool:
+        declared = dict(self.headers)
+        length = declared.get(b"content-length", b"")
+        return b"transfer-encoding" in declared or (length.isdigit() and int(length) > SMALL)
 
     def on_body(self, body: bytes) -> None:
         if self._lingering is None:

@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 
 SMALL = 64 * 1024  # bytes that a body may have without waiting
-ROOM = 64 * 1024 * 1024
+ROOM = 48 * 1024 * 1024
 
 
 class Room:

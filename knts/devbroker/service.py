@@ -24,7 +24,7 @@ from knts.settings import DurableRedis, addresses, positive_int, read, seconds, 
 
 log = logging.getLogger(__name__)
 
-RECEIVE_BYTES = 32 * 1024  # in the kernel, for each connection
+RECEIVE_BYTES = 32 * 1024  # of a connection's body before anybody asks for it
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,11 @@ async def _working(dispatcher: Dispatcher, manifests: Manifests) -> AsyncIterato
 @contextlib.asynccontextmanager
 async def _listening(ingress: Ingress, settings: BrokerSettings) -> AsyncIterator[str]:
     runner = web.AppRunner(
-        ingress.app(), access_log=None, keepalive_timeout=settings.head_timeout, shutdown_timeout=2.0
+        ingress.app(),
+        access_log=None,
+        keepalive_timeout=settings.head_timeout,
+        shutdown_timeout=2.0,
+        read_bufsize=RECEIVE_BYTES,
     )
     await runner.setup()
     try:
