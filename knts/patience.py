@@ -100,8 +100,9 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer may come before the body has: what is on its way is let pass for a while."""
+        answered = self.cycle.response_complete  # else a request that came in the same breath, which is next
         super().on_response_complete()
-        if self._lingering is None and self.cycle.more_body and not self.transport.is_closing():
+        if answered and self.cycle.more_body and not self.transport.is_closing():
             self._unread = self.loop.call_later(self.linger_seconds, self.transport.close)
 
     def closing(self, transport: asyncio.Transport) -> None:

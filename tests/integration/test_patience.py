@@ -12,11 +12,12 @@ import uvicorn
 from knts.patience import TOO_LARGE, PatientProtocol, patient
 from tests.conftest import QuietServer
 
+PATIENT = PatientProtocol.linger_seconds + 0.5
 GOOD = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answers after the time that its path names, in ms; without an end; or refuses."""
+    """Answers after the time that its path names, in ms, or when it has read all; without an end; or refuses."""
     if scope["path"] == "/endless":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         with contextlib.suppress(TimeoutError):
@@ -29,7 +30,11 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 413, "headers": named})
         await send({"type": "http.response.body", "body": b"no"})
         return
-    await asyncio.sleep(int(scope["path"].strip("/") or 0) / 1000)
+    if scope["path"] == "/read":
+        while (await receive())["more_body"]:
+            pass
+    else:
+        await asyncio.sleep(int(scope["path"].strip("/") or 0) / 1000)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 
@@ -181,11 +186,17 @@ async def test_a_body_that_comes_after_its_answer_ends_nothing(port: int) -> Non
     assert found.count(b"200 OK") == 2
 
 
+async def test_a_request_that_came_with_another_may_take_its_time(port: int) -> None:
+    head = b"POST /read HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n"
+    found = await reply(port, b"GET /100 HTTP/1.1\r\nhost: x\r\n\r\n" + head, b"late", pause=PATIENT)
+    assert found.count(b"200 OK") == 2
+
+
 async def test_who_sends_on_still_hears_that_he_is_refused(port: int) -> None:
     for _ in range(5):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST /close HTTP/1.1\r\nhost: x\r\ncontent-length: 30000000\r\n\r\n")
-        for _ in range(100):
+        for _ in range(30):
             writer.write(b"x" * 100_000)
             await writer.drain()
         async with asyncio.timeout(8):
