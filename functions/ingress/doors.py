@@ -71,35 +71,28 @@ class Door:
 
 @dataclass
 class Road:
-    """The questions on their way to a flight: as many as arrive within `seconds`, `most` at most.
+    """The questions on their way to a flight, `most` at a time, none for longer than `longest` seconds.
 
-    Who asks may read his answer elsewhere, so that nobody here would tell of its arrival: such a one counts for
-    `longest` seconds.
+    Who asks may read his answer elsewhere, so that nobody here would tell of its arrival. The number is fixed, and large,
+    for the sake of a crowd that asks the same at once: it costs much for some seconds, and then one answer.
     """
 
     most: int
-    seconds: float
     longest: float = 30.0
-    under_way: dict[str, float] = field(default_factory=dict)  # ask id -> when it set out, in their order
-    limit: Limit = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.limit = Limit(self.most, self.seconds)
+    under_way: dict[str, float] = field(default_factory=dict)  # ask id -> when it counts no more, in their order
 
     def enter(self, ask_id: str) -> None:
         """A question sets out. Raises Busy when too many are on the road."""
         now = time.monotonic()
-        while self.under_way and now - self.under_way[oldest := next(iter(self.under_way))] >= self.longest:
+        while self.under_way and self.under_way[oldest := next(iter(self.under_way))] <= now:
             del self.under_way[oldest]
-        if len(self.under_way) >= self.limit.allowed:
-            raise Busy(f"{len(self.under_way)} questions are on their way from here already", retry_after=RETRY_SECONDS)
-        self.under_way[ask_id] = now
+        if len(self.under_way) >= self.most:
+            raise Busy(f"{self.most} questions are on their way from here already", retry_after=RETRY_SECONDS)
+        self.under_way[ask_id] = now + self.longest
 
     def arrived(self, ask_id: str) -> None:
         """It has reached its flight, or its end."""
-        under_way, now = len(self.under_way), time.monotonic()
-        if (began := self.under_way.pop(ask_id, None)) is not None:
-            self.limit.took(now - began, under_way, now)
+        self.under_way.pop(ask_id, None)
 
 
 @dataclass

@@ -58,8 +58,7 @@ class IngressSettings:
     changes: int = setting("KNTS_CHANGES", "single changes of documents under way here at most", 64, parse=positive_int)
     soon: float = setting(
         "KNTS_SOON",
-        "seconds within which searches and changes should be done, and half of those in which a question should reach "
-        "its flight: when they are not, fewer are taken on",
+        "seconds within which searches and changes should be done: when they are not, fewer are taken on",
         2.0,
         parse=seconds,
     )
@@ -75,7 +74,7 @@ class IngressSettings:
             Door(self.changes, "changes", seconds=self.soon),
             Door(self.loads, "loads"),
             Door(self.streams, "streams of answers"),
-            Road(self.road, seconds=2 * self.soon),
+            Road(self.road),
         )
 
 

@@ -77,7 +77,7 @@ def test_a_slow_door_takes_fewer_and_a_door_without_a_time_does_not_care(clock: 
 
 
 def test_the_road_takes_so_many_questions_until_they_arrive() -> None:
-    road = Road(2, seconds=4)
+    road = Road(2)
     road.enter("a")
     road.enter("b")
     with pytest.raises(Busy, match="2 questions"):
@@ -88,17 +88,8 @@ def test_the_road_takes_so_many_questions_until_they_arrive() -> None:
     assert set(road.under_way) == {"b", "c"}
 
 
-def test_a_road_on_which_nobody_arrives_in_time_takes_fewer(clock: Clock) -> None:
-    road = Road(100, seconds=4)
-    for number in range(50):
-        road.enter(str(number))
-    clock.now += 5
-    road.arrived("0")
-    assert road.limit.allowed == pytest.approx(35)
-
-
 def test_a_question_whose_answer_is_read_elsewhere_counts_for_a_while_only(clock: Clock) -> None:
-    road = Road(1, seconds=4)
+    road = Road(1)
     road.enter("a")
     clock.now += 29
     with pytest.raises(Busy):
