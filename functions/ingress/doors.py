@@ -73,8 +73,8 @@ class Door:
 class Road:
     """The questions on their way to a flight, `most` at a time, none for longer than `longest` seconds.
 
-    Who asks may read his answer elsewhere, so that nobody here would tell of its arrival. The number is fixed, and large,
-    for the sake of a crowd that asks the same at once: it costs much for some seconds, and then one answer.
+    Who asks may read his answer elsewhere, so that nobody here would tell of its arrival. The number is fixed, and
+    large, for the sake of a crowd that asks the same at once: it costs much for some seconds, and then one answer.
     """
 
     most: int
