@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import aiohttp
+import orjson
 from aiohttp import web
 
 HOP = frozenset({"host", "connection", "content-length", "transfer-encoding", "keep-alive"})
@@ -17,12 +18,16 @@ HOP = frozenset({"host", "connection", "content-length", "transfer-encoding", "k
 
 @dataclass
 class Call:
-    """One call of /api/chat. `closed`: whoever called has closed the connection before the end."""
+    """One call of /api/chat. `closed`: whoever called has closed the connection before the model was done."""
 
     opened: float
     first: float | None = None
+    done: bool = False
     ended: float | None = None
-    closed: bool = False
+
+    @property
+    def closed(self) -> bool:
+        return self.ended is not None and not self.done
 
 
 @dataclass
@@ -40,9 +45,6 @@ class Watched:
             self.calls.append(call)
         try:
             return await self._passed(request, call)
-        except (asyncio.CancelledError, ConnectionError):
-            call.closed = True
-            raise
         finally:
             call.ended = time.perf_counter()
 
@@ -60,6 +62,7 @@ class Watched:
                     await asyncio.sleep(self.pace)
                 if not response.prepared:
                     await response.prepare(request)
+                call.done = call.done or (streams and orjson.loads(line).get("done") is True)
                 await response.write(line)
                 call.first = call.first or time.perf_counter()
             await response.write_eof()

@@ -96,6 +96,7 @@ async def _listening(ingress: Ingress, settings: BrokerSettings) -> AsyncIterato
         access_log=None,
         keepalive_timeout=settings.head_timeout,
         shutdown_timeout=2.0,
+        lingering_time=2.0,
         read_bufsize=RECEIVE_BYTES,
     )
     await runner.setup()

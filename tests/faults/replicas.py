@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import web
 
+from bench.cancel import cpu_seconds
 from bench.watched import Watched
 from knts.clients.redis import connected
 from knts.local.model import NAME
@@ -180,6 +181,14 @@ class Replicated:
         assert signalled(pid, number)
         self.processes.note(f"{number.name} {replica.function} at {replica.url} ({pid})")
         return pid
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """What each part has used of the CPU so far, all replicas of a function together."""
+        pids = {name: [self.processes.pid(name)] for name in self.processes.everything}
+        for replica in self.replicas:
+            if replica.child is not None:
+                pids[replica.function].append(self.pid(replica))
+        return {name: sum(cpu_seconds(pid) for pid in each if pid is not None) for name, each in pids.items()}
 
     async def mend(self) -> None:
         """Start again what was killed, and wait until every replica is ready and nobody works for an earlier test."""

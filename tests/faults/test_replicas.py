@@ -49,9 +49,11 @@ async def first_words(w: World) -> str:
 async def test_a_thousand_at_once_cost_one_call(crowd: Worlds, many: Replicated) -> None:
     async with crowd() as w:
         before = len(many.ollama.calls)
-        began = time.monotonic()
+        began, spent = time.monotonic(), many.cpu_seconds()
         answers = await ask_all(w, w.load.question(w.load.places[0]), ASKERS)
         w.processes.note(f"{len(answers)} answers, the last after {time.monotonic() - began:.1f} s")
+        took = {name: f"{seconds - spent[name]:.1f}" for name, seconds in many.cpu_seconds().items()}
+        w.processes.note(f"seconds of CPU: {took}")
         assert len(same(answers)) == 1
         assert answers[0]["status"] == "completed"
         assert len(many.ollama.calls) - before == 1
