@@ -160,7 +160,7 @@ async def test_a_full_queue_refuses_and_drops_nothing(redis_url: str, free_port:
             await running.settled(depth("t"), 0)
             assert await running.post(ping(9)) == 202
             await to.received("/t", 6)
-            got = [delivery.event.id for delivery in to.at("/open")]
+            got = [delivery.event.id for delivery in await to.received("/open", 6)]
         assert sorted(got) == [f"ping-{n}" for n in (0, 1, 2, 3, 4, 9)]  # refused means refused for every Trigger
 
 
