@@ -43,12 +43,12 @@ async def answer(event: Event, *, tools: Tools) -> Event | None:
     if not flying and (hit := await cached(work, evidence, tools)):
         return await finish(tools, work, hit, cache="hit")
     anew = asked.mode != "use" or not evidence.current
-    joined = await tools.flights.join(work.flight_key, asked.id, anew=anew)
+    joined = await tools.flights.join(work.flight_key, asked.id, event_id=event.id, anew=anew)
     patience = tools.flights.lease_ms / 1000
     while joined.role == HELD and patience > 0:  # a leader that died: its lease runs out; one that lives goes on
         patience -= HELD_POLL_SECONDS
         await asyncio.sleep(HELD_POLL_SECONDS)
-        joined = await tools.flights.join(work.flight_key, asked.id, anew=anew)
+        joined = await tools.flights.join(work.flight_key, asked.id, event_id=event.id, anew=anew)
     return await take_part(work, joined, tools)
 
 

@@ -41,16 +41,18 @@ class Flights:
         self.lease_ms = lease_ms
         self.listener_ms = listener_ms
 
-    async def join(self, key: str, ask_id: str, *, anew: bool = False) -> Joined:
+    async def join(self, key: str, ask_id: str, *, event_id: str = "", anew: bool = False) -> Joined:
         """Create, follow or take over the flight of an answer key; `joined` is written to the ask, once.
 
         With `anew` a flight that is already finished is not joined. An ask that belongs to a flight goes back to it,
-        whatever the key. The ask's field `async` = "1" keeps it among the askers though nobody listens.
+        whatever the key; where another event of the same ask (it may have been published again) leads, it follows. The
+        ask's field `async` = "1" keeps it among the askers though nobody listens.
         """
         flight, token = secrets.token_hex(16), secrets.token_hex(16)
         keys = [f"knts:flight:{key}", channel.ask_key(ask_id), channel.frames_key(ask_id)]
         limits = [self.lease_ms, channel.STREAM_MS, channel.FINAL_MS, int(anew), self.listener_ms]
-        role, *rest = [part.decode() for part in await _join(self.redis, keys, [ask_id, flight, token, *limits])]
+        reply = await _join(self.redis, keys, [ask_id, flight, token, *limits, event_id])
+        role, *rest = [part.decode() for part in reply]
         flight, extra = (*rest, "", "")[:2]
         if role == LEADER:
             return Joined(role, flight, token, streamed=extra)

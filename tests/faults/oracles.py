@@ -165,7 +165,8 @@ def shown(frames: Iterable[Frame]) -> str:
 
 
 def judge_letters(letters: Iterable[tuple[str, str]], heard: Collection[Heard], searches_failed: int) -> list[str]:
-    """Of `(event type, correlation id)`: good events are never given up, but a request whose asker was told so.
+    """Of `(event type, correlation id)`: good events are never given up, but a request whose asker was told so, or was
+    answered all the same, by the event of his that was published again when its leader was frozen.
 
     An asker who lost the connection before he knew his answer's id was told by that.
     """
@@ -176,6 +177,6 @@ def judge_letters(letters: Iterable[tuple[str, str]], heard: Collection[Heard], 
         kind = "search" if event_type == events.SEARCH_REQUESTED else "question"
         if event_type in REQUESTS and correlation not in outcomes and nameless[kind] > 0:
             nameless[kind] -= 1
-        elif event_type not in REQUESTS or outcomes.get(correlation) != "failed":
+        elif event_type not in REQUESTS or outcomes.get(correlation) not in LAST:
             faults.append(f"a good event was given up: {event_type} of {correlation or 'nobody'}")
     return faults

@@ -14,7 +14,7 @@ from knts.cli.tracing import heading, waterfall
 
 MOST = 3  # traces that are drawn
 WIDTH = 150
-_ANSWER = re.compile(r"\banswer ([0-9a-f]{32})\b")
+_ANSWER = re.compile(r"\b([0-9a-f]{32})\b")
 _DOCUMENT = re.compile(r"(\S+): ")
 
 

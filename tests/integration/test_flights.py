@@ -191,6 +191,17 @@ class TestTakingOver:
         roles = Counter([(await each).role for each in [lasting.join(KEY, ask) for ask in asks]])
         assert roles == {"leader": 1, "follower": 29}
 
+    async def test_another_event_of_the_leaders_ask_follows_and_the_same_one_waits(
+        self, flights: Flights, chan: Channel, redis: Redis
+    ) -> None:
+        ask = await opened(chan, "a1")
+        leader = await flights.join(KEY, ask, event_id="first")
+        assert (await flights.join(KEY, ask, event_id="first")).role == "held"
+        assert (await flights.join(KEY, ask, event_id="published again")).role == "follower"
+        await lose_lease(redis, leader)
+        assert (await flights.join(KEY, ask, event_id="published again")).role == "leader"
+        assert (await flights.join(KEY, ask, event_id="first")).role == "follower"
+
     async def test_what_readers_have_is_known_to_who_takes_over(self, flights: Flights, chan: Channel) -> None:
         leader = await leader_of(flights, chan)
         old = [("delta", {"text": "Nor"}), ("delta", {"text": "way"}), ("reset", {})]

@@ -4,15 +4,16 @@
 --   KEYS[1] pointer: the flight id that new askers of this key join
 --   KEYS[2] ask hash, KEYS[3] the ask's frames
 --   ARGV[1] ask id, ARGV[2] id for a new flight, ARGV[3] lease token, ARGV[4] lease ms, ARGV[5] stream ms,
---   ARGV[6] final ms, ARGV[7] '1' to join no finished flight, ARGV[8] ms after which an unseen listener counts as gone
+--   ARGV[6] final ms, ARGV[7] '1' to join no finished flight, ARGV[8] ms after which an unseen listener counts as gone,
+--   ARGV[9] id of the event that is delivered
 -- A flight's own keys hang on its id, which is known only here:
 --   knts:flight-info:{id} hash {state=open|completed|abstained|failed|cancelled, leader=<ask id>, pointer,
---     streamed=<digest of the model whose words readers have, or ''>, released=1 while its leader's event is to come again,
+--     event=<id of the event that the leader works on>, streamed=<digest of the model whose words readers have, or ''>, released=1 while its leader's event is to come again,
 --     again=<when it was published again>}
 --   knts:flow:{id} stream, knts:lease:{id} token, knts:askers:{id} zset ask -> last seen (+inf: nobody has to listen),
 --   knts:flight-final:{id}
 -- Returns {role, flight, extra}: 'leader' (extra: the model whose words readers have, or ''), 'follower',
--- 'held' (this ask leads it, in a delivery that still holds the lease; extra: ms left), 'finished' (extra: '1' when
+-- 'held' (this event leads it, in a delivery that still holds the lease; extra: ms left), 'finished' (extra: '1' when
 -- this ask led it), 'ended' (nobody waits for this ask's part any more) or 'gone' (expired).
 local function key(part, id) return 'knts:' .. part .. ':' .. id end
 
@@ -42,7 +43,7 @@ local function note(id, cache)
 end
 
 local function lead(id)
-  redis.call('HSET', key('flight-info', id), 'leader', ask)
+  redis.call('HSET', key('flight-info', id), 'leader', ask, 'event', ARGV[9])
   redis.call('HDEL', key('flight-info', id), 'released')
   redis.call('SET', key('lease', id), token, 'PX', lease_ms)
   if mine then live(id) else note(id, 'miss') end
@@ -76,7 +77,8 @@ end
 
 local left = redis.call('PTTL', key('lease', flight))
 if left > 0 then
-  if mine and redis.call('HGET', key('flight-info', flight), 'leader') == ask then return {'held', flight, tostring(left)} end
+  local leader, event = unpack(redis.call('HMGET', key('flight-info', flight), 'leader', 'event'))
+  if mine and leader == ask and event == ARGV[9] then return {'held', flight, tostring(left)} end
   if mine then leave_line(KEYS[2]) else note(flight, 'shared') end
   return {'follower', flight}
 end
