@@ -20,9 +20,9 @@ class Joined:
     """What an ask is to a flight.
 
     `role` is one of: LEADER (generate, holding `token`; `streamed` is the digest of the model whose words readers have
-    already, or empty), FOLLOWER (somebody else generates), HELD (the same event leads it, in a delivery that still holds the
-    lease for `retry_after` seconds), FINISHED (`led` when this ask led it), ENDED (nobody waits), GONE (the streams
-    expired).
+    already, or empty), FOLLOWER (somebody else generates), HELD (the same event leads it, in a delivery that still
+    holds the lease for `retry_after` seconds), FINISHED (`led` when this ask led it), ENDED (nobody waits), GONE (the
+    streams expired).
     """
 
     role: str
