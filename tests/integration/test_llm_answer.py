@@ -332,17 +332,6 @@ class TestFailing:
             assert reason in final["reason"]
             assert final["answer"] == await at.text(ask)
 
-    async def test_a_stream_cut_at_any_byte_never_completes(self, at: Desk) -> None:
-        whole = b"".join([line("Hamlet takes place in Denmark."), done()])
-        cuts = range(1, len(whole), 7)
-        at.ollama.scripts = [[whole[:cut]] for cut in cuts if whole[:cut].count(b"\n")] + [[whole]]
-        for number in range(len(at.ollama.scripts) - 1):
-            reply = await at.ask(f"cut{number}")
-            assert reply is not None
-            assert reply.type == events.ANSWER_FAILED
-            assert (await at.types(f"cut{number}"))[-1] == "failed"
-        assert (await at.ask("whole") or found("x")).type == events.ANSWER_COMPLETED
-
     @pytest.mark.parametrize("script", [(503, "busy"), [b""]])
     async def test_what_has_not_begun_is_tried_again(self, at: Desk, script: Any) -> None:
         at.ollama.scripts = [script, says("In Denmark.")]
