@@ -184,7 +184,7 @@ class Replicated:
 
     def cpu_seconds(self) -> dict[str, float]:
         """What each part has used of the CPU so far, all replicas of a function together."""
-        pids = {name: [self.processes.pid(name)] for name in self.processes.everything}
+        pids = {name: [self.processes.pid(name)] for name in self.processes.names}
         for replica in self.replicas:
             if replica.child is not None:
                 pids[replica.function].append(self.pid(replica))

@@ -269,7 +269,7 @@ async def test_half_sent_bodies_are_not_waited_for(guard: Guard, which: str) -> 
             statuses = Counter(await asyncio.gather(*(peer.status() for peer in crowd)))
             guard.processes.note(f"{which}: answered {dict(statuses)}")
             await asyncio.gather(*(peer.ended() for peer in crowd))
-        assert set(statuses) <= {status, 503}
+        assert set(statuses) <= {status, 429, 503}  # 429: more loads at once than one ingress takes on
     finally:
         for peer in crowd:
             peer.close()
