@@ -17,7 +17,7 @@ test:  ## every test (pytest's arguments by ARGS="…")
 	@knts/local/bootstrap.sh dev
 	@KNTS_CHROMIUM="$${KNTS_CHROMIUM:-$$(knts/local/browser.sh)}" exec $(BIN)/python -m pytest $(ARGS)
 
-test-faults:  ## kill, pause and restart everything under load (about 5 minutes; KNTS_FAULT_SECONDS, KNTS_FAULT_EVENTS, KNTS_FAULT_SEED)
+test-faults:  ## kill, pause and restart everything under load (about 12 minutes; KNTS_FAULT_SECONDS, KNTS_FAULT_EVENTS, KNTS_FAULT_SEED)
 	@knts/local/bootstrap.sh dev
 	@exec $(BIN)/python -m pytest tests/faults -s $(ARGS)
 
