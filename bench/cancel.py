@@ -85,9 +85,9 @@ async def again(
     trial: Callable[[int, str], Awaitable[tuple[float, float]]], number: int, phase: str
 ) -> tuple[float, float]:
     """A trial, repeated where the model was too quick."""
-    for attempt in range(8):
+    for attempt in range(12):
         with contextlib.suppress(TooSoon):
-            return await trial(number + 20 * attempt, phase)
+            return await trial(number + 7 * attempt, phase)  # of another house
     raise SystemExit("the model never wrote long enough to be stopped")
 
 
