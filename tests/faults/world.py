@@ -29,11 +29,14 @@ class World:
     seed: str
     earlier: Collection[str] = ()
 
-    async def quiet(self) -> None:
-        """Wait until every process is up and the Broker has delivered everything; look at the answers again."""
+    async def quiet(self, seconds: float = 120) -> None:
+        """Wait until every process is up and the Broker has delivered everything; look at the answers again.
+
+        What failed often waits long for its next attempt: up to `seconds`.
+        """
         await self.processes.calm()
         try:
-            self.processes.note(f"settled after {await state.settled(self.processes):.1f} s")
+            self.processes.note(f"settled after {await state.settled(self.processes, seconds):.1f} s")
         except TimeoutError:
             self.load.faults.append("the Broker still has something to deliver")
         await self.load.reread()
