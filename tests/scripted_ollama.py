@@ -89,11 +89,17 @@ class ScriptedOllama:
         name = body["model"] if ":" in body["model"] else body["model"] + ":latest"
         return {"model_info": {"llama.context_length": self.context}} if name in self.models else None
 
+    def probe(self, asked: dict[str, Any]) -> web.Response | None:
+        """What it counts when it is probed; None where it is not."""
+        if asked["messages"] != list(COUNTING):
+            return None
+        self.probed += 1
+        return web.Response(body=line(self.counts) + done(), content_type="application/x-ndjson")
+
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         asked = await request.json()
-        if asked["messages"] == list(COUNTING):
-            self.probed += 1
-            return web.Response(body=b"".join([line(self.counts), done()]), content_type="application/x-ndjson")
+        if probe := self.probe(asked):
+            return probe
         self.asked.append(asked)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         if isinstance(script, tuple):

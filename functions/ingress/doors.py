@@ -71,28 +71,39 @@ class Door:
 
 @dataclass
 class Road:
-    """The questions on their way to a flight, `most` at a time, none for longer than `longest` seconds.
+    """The questions on their way to a flight: `most` at a time, and none more while one has been for too long.
 
-    Who asks may read his answer elsewhere, so that nobody here would tell of its arrival. The number is fixed, and
-    large, for the sake of a crowd that asks the same at once: it costs much for some seconds, and then one answer.
+    The number is large, for the sake of a crowd that asks the same at once: it costs much for some seconds, and then
+    one answer. Who asks may read his answer elsewhere, so that nobody here would tell of its arrival: such a one counts
+    for `longest` seconds, and tells nothing of how long the road takes. Too long are `patience` seconds.
     """
 
     most: int
+    patience: float
     longest: float = 30.0
-    under_way: dict[str, float] = field(default_factory=dict)  # ask id -> when it counts no more, in their order
+    under_way: dict[str, float] = field(default_factory=dict)  # ask id -> when it set out, in their order
+    followed: set[str] = field(default_factory=set)  # those of them that are read here
 
     def enter(self, ask_id: str) -> None:
-        """A question sets out. Raises Busy when too many are on the road."""
+        """A question sets out. Raises Busy when too many are on the road, or the road takes too long."""
         now = time.monotonic()
-        while self.under_way and self.under_way[oldest := next(iter(self.under_way))] <= now:
-            del self.under_way[oldest]
-        if len(self.under_way) >= self.most:
-            raise Busy(f"{self.most} questions are on their way from here already", retry_after=RETRY_SECONDS)
-        self.under_way[ask_id] = now + self.longest
+        for gone in [one for one, began in self.under_way.items() if now - began >= self.longest]:
+            if gone not in self.followed:
+                del self.under_way[gone]
+        oldest = next((began for one, began in self.under_way.items() if one in self.followed), now)
+        if len(self.under_way) >= self.most or now - oldest > self.patience:
+            raise Busy(f"{len(self.under_way)} questions are on their way from here already", retry_after=RETRY_SECONDS)
+        self.under_way[ask_id] = now
+
+    def follow(self, ask_id: str) -> None:
+        """It is read here."""
+        if ask_id in self.under_way:
+            self.followed.add(ask_id)
 
     def arrived(self, ask_id: str) -> None:
-        """It has reached its flight, or its end."""
+        """It has reached its flight, or its end, or nobody reads it here any more."""
         self.under_way.pop(ask_id, None)
+        self.followed.discard(ask_id)
 
 
 @dataclass

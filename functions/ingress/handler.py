@@ -132,6 +132,7 @@ class Ingress(Documents):
         self, who: Principal, ask_id: str, after: Position, heartbeat: float | None
     ) -> AsyncGenerator[Event]:
         with self.doors.streams.passed(), contextlib.ExitStack() as leaving:
+            self.doors.road.follow(ask_id)
             leaving.callback(self.doors.road.arrived, ask_id)
             events = follow(self.asks, self.presence, who, ask_id, ANSWER, after, heartbeat)
             async with contextlib.aclosing(events):

@@ -74,7 +74,7 @@ class IngressSettings:
             Door(self.changes, "changes", seconds=self.soon),
             Door(self.loads, "loads"),
             Door(self.streams, "streams of answers"),
-            Road(self.road),
+            Road(self.road, patience=self.answer / 4),
         )
 
 

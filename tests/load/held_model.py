@@ -30,7 +30,10 @@ class HeldModel(ScriptedOllama):
             self._news.notify_all()
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(await request.json())
+        asked = await request.json()
+        if probe := self.probe(asked):
+            return probe
+        self.asked.append(asked)
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         given = 0

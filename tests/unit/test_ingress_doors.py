@@ -77,7 +77,7 @@ def test_a_slow_door_takes_fewer_and_a_door_without_a_time_does_not_care(clock: 
 
 
 def test_the_road_takes_so_many_questions_until_they_arrive() -> None:
-    road = Road(2)
+    road = Road(2, patience=5)
     road.enter("a")
     road.enter("b")
     with pytest.raises(Busy, match="2 questions"):
@@ -89,7 +89,7 @@ def test_the_road_takes_so_many_questions_until_they_arrive() -> None:
 
 
 def test_a_question_whose_answer_is_read_elsewhere_counts_for_a_while_only(clock: Clock) -> None:
-    road = Road(1)
+    road = Road(1, patience=5)
     road.enter("a")
     clock.now += 29
     with pytest.raises(Busy):
@@ -97,3 +97,31 @@ def test_a_question_whose_answer_is_read_elsewhere_counts_for_a_while_only(clock
     clock.now += 1
     road.enter("b")
     assert set(road.under_way) == {"b"}
+
+
+def test_a_road_that_takes_too_long_takes_nobody_more(clock: Clock) -> None:
+    road = Road(100, patience=5)
+    for ask_id in ("read elsewhere", "a", "b"):
+        road.enter(ask_id)
+    road.follow("a")
+    road.follow("b")
+    road.follow("unknown")
+    clock.now += 5.5
+    with pytest.raises(Busy):
+        road.enter("c")
+    road.arrived("a")
+    with pytest.raises(Busy):
+        road.enter("c")
+    road.arrived("b")
+    road.enter("c")
+    assert set(road.under_way) == {"read elsewhere", "c"}
+    assert road.followed == set()
+
+
+def test_one_that_is_read_here_counts_however_long_it_takes(clock: Clock) -> None:
+    road = Road(1, patience=500, longest=30)
+    road.enter("a")
+    road.follow("a")
+    clock.now += 100
+    with pytest.raises(Busy):
+        road.enter("b")
