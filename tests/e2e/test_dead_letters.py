@@ -93,11 +93,11 @@ async def test_who_waits_hears_of_it_and_a_replay_ends_it(
     assert (final["status"], final["problem"]["detail"]) == ("failed", problem["detail"])
 
     subjects = {problem["id"], final["id"]}
-    found = await letters(knts, "--trigger", "search", "--since", "5m")
+    found = await letters(knts, "--trigger", "passages", "--since", "5m")
     assert subjects <= set(found)
     ids = [found[subject]["id"] for subject in subjects]
     shown = await knts("dead-letters", "show", ids[0])
-    assert "default/search" in shown.out
+    assert "default/passages" in shown.out
     assert poisoned.doc.place in shown.out
 
     await poisoned.heal()
