@@ -116,10 +116,10 @@ class TestTickets:
         with pytest.raises(Busy):
             await ask(chan, "hurried", seconds=5)
         assert (await ask(chan, "first", seconds=15)).place == 0
-        assert (await ask(chan, "second", seconds=25)).expected_ms == 10_000
+        assert (await ask(chan, "second", seconds=30)).expected_ms == 10_000
         with pytest.raises(Busy):
-            await ask(chan, "third", seconds=25)
-        assert (await ask(chan, "patient", seconds=35)).place == 2
+            await ask(chan, "third", seconds=30)
+        assert (await ask(chan, "patient", seconds=40)).place == 2
 
 
 class TestLeaving:

@@ -82,7 +82,7 @@ local function take_ticket(line, ticket, ask, most, deadline)
     local tag = math.max(tonumber(redis.call('GET', line .. 'clock') or '0'), last) + 1
     local place = position(line, redis.call('ZCOUNT', line .. 'queue', '-inf', tag), slots)
     local full = #waiting / 2 >= most and mine >= most / tenants
-    local done = now + held + math.max(0, place) * held / slots  -- when its answer would be
+    local done = now + 1.25 * (held + math.max(0, place) * held / slots)  -- when its answer would be; a mean has longer
     if full or done > deadline then return -1, held, slots end
     redis.call('ZADD', line .. 'queue', tag, ticket)
   end
