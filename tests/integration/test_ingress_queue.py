@@ -124,12 +124,14 @@ async def test_a_question_that_has_reached_its_flight_keeps_nobody_from_asking(s
     async def joins(road: Any, event: events.Event) -> None:
         await road.join(event.correlation_id)
 
-    async with start(joins, KNTS_QUESTIONS="1") as here:
-        async with here.http.post("/v1/answers", json={"question": "One?"}, headers=SSE) as response:
-            reading = events_of(response)
-            while (await anext(reading)).type != "joined":
-                pass
-            assert (await asked(here, "Two?"))[0] == 202  # while the first is still written
+    async with (
+        start(joins, KNTS_QUESTIONS="1") as here,
+        here.http.post("/v1/answers", json={"question": "One?"}, headers=SSE) as response,
+    ):
+        reading = events_of(response)
+        while (await anext(reading)).type != "joined":
+            pass
+        assert (await asked(here, "Two?"))[0] == 202  # while the first is still written
 
 
 async def test_a_flight_that_lost_its_leader_has_its_question_published_again(start: Start, redis: Redis) -> None:
