@@ -13,9 +13,9 @@ run:  ## everything on this machine, until Ctrl-C; installs what it needs first
 	@knts/local/bootstrap.sh run
 	@exec $(BIN)/python -m knts.local
 
-test:  ## every test (pytest's arguments by ARGS="…")
+test:  ## every test, two files at a time (pytest's arguments by ARGS="…"; ARGS="-n 0 …" one at a time)
 	@knts/local/bootstrap.sh dev
-	@KNTS_CHROMIUM="$${KNTS_CHROMIUM:-$$(knts/local/browser.sh)}" exec $(BIN)/python -m pytest $(ARGS)
+	@KNTS_CHROMIUM="$${KNTS_CHROMIUM:-$$(knts/local/browser.sh)}" exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-faults:  ## kill, pause and restart everything under load (about 12 minutes; KNTS_FAULT_SECONDS, KNTS_FAULT_EVENTS, KNTS_FAULT_SEED)
 	@knts/local/bootstrap.sh dev
