@@ -1,0 +1,7 @@
+// What tests/knative reads and nobody builds: Istio's resource definitions, as YAML. `go mod tidy` would drop it, since no
+// Go file imports it.
+module kn-ts/tools/manifests
+
+go 1.25.0
+
+require istio.io/api v1.31.4
