@@ -81,11 +81,10 @@ class Cluster:
         """Apply these objects."""
         self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
-    def set_status(self, resource: str, status: Mapping[str, object]) -> None:
-        """Say what a controller or kubelet that does not run here would say of `kind/name` in a namespace."""
-        namespace, _, name = resource.partition(":")
+    def set_status(self, resource: str, namespace: str, status: Mapping[str, object]) -> None:
+        """Say what a controller or kubelet that does not run here would say of `kind/name`."""
         patch = json.dumps({"status": status})
-        self.kubectl("patch", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+        self.kubectl("patch", resource, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
 
     def start(self, name: str, args: Sequence[str | Path], env: Mapping[str, str] | None = None) -> Child:
         """Start a program that is stopped with the cluster; its output is in the home, under its name."""
