@@ -18,7 +18,7 @@ from knts.cli.letters import NEWER, Desk, Letter, Meant, ids
 from knts.errors import KntsError
 from knts.events import Event
 
-DEFAULT_BROKER, DEFAULT_PATH = "http://127.0.0.1:8081", "/default/kn-ts"
+DEFAULT_BROKER = "http://127.0.0.1:8081/default/kn-ts"
 ADDED = ("knativeerrordest", "knativeerrorcode", "knativeerrordata", "kntserrortrigger", "knativearrivaltime")
 BUSY = (429, 503)
 TRIES, LONGEST_PAUSE = 5, 10.0
@@ -38,8 +38,7 @@ class Outcome:
 
 async def run(url: str | None, broker: str | None, to: str | None, meant: Meant, *, as_json: bool) -> int:
     """Replay the letters that are meant, oldest first; the exit code is 1 unless all were taken."""
-    local = home.said().get("broker")
-    address = broker or f"{local or DEFAULT_BROKER}{DEFAULT_PATH}"
+    address = broker or home.said().get("broker") or DEFAULT_BROKER
     outcomes: list[Outcome] = []
     async with Desk(url) as desk, Api(address) as queue:
         for letter_id in await ids(desk, meant):

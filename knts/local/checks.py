@@ -28,9 +28,10 @@ def faults(settings: LocalSettings) -> list[str]:
         disk_fault(Path(settings.home)),
         pair_fault(settings),
         port_fault(settings.port, "KNTS_PORT"),
-        port_fault(settings.broker_port, "KNTS_BROKER_PORT"),
     ]
-    if settings.port == settings.broker_port:
+    if settings.sink is None:
+        found.append(port_fault(settings.broker_port, "KNTS_BROKER_PORT"))
+    if settings.sink is None and settings.port == settings.broker_port:
         found.append(f"KNTS_PORT and KNTS_BROKER_PORT are both {settings.port}; give them different ports")
     return [fault for fault in found if fault]
 

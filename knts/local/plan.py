@@ -33,7 +33,7 @@ class Ollama:
 
 @dataclass
 class Plan:
-    """Stages to start, and the addresses that result; `env` is what every program of ours gets."""
+    """Stages to start, and the addresses that result (`broker` with its path); `env` is what every program gets."""
 
     stages: list[list[Startable]]
     env: dict[str, str]
@@ -78,29 +78,41 @@ def plan(
     if "ingress" in names:
         ports["ingress"] = settings.port
     servers = embedded(settings, home, ollama, ports, env, say)
-    functions = {name: f"http://{LOOPBACK}:{ports[name]}" for name in names}
-    broker = f"http://{LOOPBACK}:{settings.broker_port}"
-    shared = shared_env(settings, home, ollama, servers, env) | {"K_SINK": broker + BROKER_PATH}
+    hosts = {name: LOOPBACK if name == "ingress" else settings.functions_host for name in names}
+    functions = {name: f"http://{hosts[name]}:{ports[name]}" for name in names}
+    own_broker = f"http://{LOOPBACK}:{settings.broker_port}"
+    sink = settings.sink or own_broker + BROKER_PATH
+    shared = shared_env(settings, home, ollama, servers, env) | {"K_SINK": sink}
     operator = env.get(OPERATOR_KEY) or home.secret("operator-key")  # where the command line finds it
     own = {"dead-letter": {OPERATOR_KEY: operator}}
     programs: list[Startable] = [
-        Program(name, "knts.serve", function_env(shared, name, ports[name]) | own.get(name, {}), home.log(name), url)
+        Program(
+            name,
+            "knts.serve",
+            function_env(shared, name, hosts[name], ports[name]) | own.get(name, {}),
+            home.log(name),
+            url,
+        )
         for name, url in functions.items()
     ]
     reached = {**functions, **(settings.subscribers or {})}  # one may run in a debugger, or behind a balancer
     brokers: list[Startable] = [
         Program(
-            "broker", "knts.devbroker", broker_env(shared, settings.broker_port, reached), home.log("broker"), broker
+            "broker",
+            "knts.devbroker",
+            broker_env(shared, settings.broker_port, reached),
+            home.log("broker"),
+            own_broker,
         )
     ]
     stages: list[list[Startable]] = [
         [server for name, server in servers.items() if name.startswith("redis")],
         [server for name, server in servers.items() if not name.startswith("redis")],
-        brokers if has_broker() else [],
+        brokers if has_broker() and settings.sink is None else [],
         programs,
     ]
     page = f"http://{LOOPBACK}:{settings.port}"
-    return Plan(stages, shared, functions, ports, page, broker, ollama.model, list(servers))
+    return Plan(stages, shared, functions, ports, page, sink, ollama.model, list(servers))
 
 
 SMALL_MODEL = {  # one answer at a time; it reads slowly, and the longer it writes the less is true
@@ -171,9 +183,9 @@ def shared_env(
     }
 
 
-def function_env(shared: Mapping[str, str], name: str, port: int) -> dict[str, str]:
+def function_env(shared: Mapping[str, str], name: str, host: str, port: int) -> dict[str, str]:
     """What one function is told."""
-    return {**shared, "FUNCTION_TARGET": name, "PORT": str(port), "K_SERVICE": name}
+    return {**shared, "FUNCTION_TARGET": name, "KNTS_HOST": host, "PORT": str(port), "K_SERVICE": name}
 
 
 def broker_env(shared: Mapping[str, str], port: int, functions: Mapping[str, str]) -> dict[str, str]:

@@ -88,7 +88,7 @@ def _ready(
     made: Plan, settings: LocalSettings, home: Home, say: Say, on_ready: Callable[[Plan], None], began: float
 ) -> None:
     say(welcome(made, time.monotonic() - began))
-    if "ingress" in made.functions and has_broker() and not home.done(FIRST_DOCUMENTS):
+    if "ingress" in made.functions and (has_broker() or settings.sink) and not home.done(FIRST_DOCUMENTS):
         say("  loading kn-ts' own documentation as first documents")
         threading.Thread(target=_load, args=(made, settings, home, say), daemon=True).start()
     on_ready(made)
@@ -156,7 +156,7 @@ def welcome(made: Plan, seconds: float) -> str:
     return f"""
 kn-ts is up after {seconds:.1f} s; the page:  {made.page}
 
-  events go to          {made.broker}/default/kn-ts
+  events go to          {made.broker}
   answers come from     {made.model}
   load your documents   bin/knts load PATH…
   ask                   bin/knts ask "What is a Trigger?"

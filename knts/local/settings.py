@@ -17,6 +17,12 @@ class LocalSettings:
     home: str = setting("KNTS_HOME", "folder that holds all state", ".knts")
     port: int = setting("KNTS_PORT", "port of the page and the HTTP API", 8080, parse=positive_int)
     broker_port: int = setting("KNTS_BROKER_PORT", "port of the development broker", 8081, parse=positive_int)
+    sink: str | None = setting(
+        "K_SINK", "http(s) URL of a Broker elsewhere, used instead of the development broker", None, parse=http_url
+    )
+    functions_host: str = setting(
+        "KNTS_FUNCTIONS_HOST", "address that functions other than ingress listen on, for that Broker", "127.0.0.1"
+    )
     redis_url: str | None = setting("REDIS_URL", "redis:// URL of your durable Redis", None, parse=a_redis_url)
     redis_cache_url: str | None = setting(
         "REDIS_CACHE_URL", "redis:// URL of your cache Redis", None, parse=a_redis_url

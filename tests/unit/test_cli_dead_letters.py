@@ -273,7 +273,9 @@ def test_a_wrong_key_names_the_right_setting(knts: Knts, server: ScriptedServer)
 
 
 def test_the_local_run_tells_address_and_key(knts: Knts, server: ScriptedServer, tmp_path: Any) -> None:
-    (tmp_path / "run.json").write_bytes(orjson.dumps({"functions": {"dead-letter": server.url}, "broker": server.url}))
+    (tmp_path / "run.json").write_bytes(
+        orjson.dumps({"functions": {"dead-letter": server.url}, "broker": f"{server.url}/default/kn-ts"})
+    )
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "operator-key").write_text("local\n")
     kept(server, letter())

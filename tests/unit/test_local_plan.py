@@ -70,6 +70,17 @@ def test_a_function_may_be_reached_elsewhere(tmp_path: Path) -> None:
     assert json.loads(broker.env["KNTS_SUBSCRIBERS"]) == made.functions | {"search": "http://127.0.0.1:9000"}
 
 
+def test_a_broker_elsewhere_takes_the_place_of_the_development_broker(tmp_path: Path) -> None:
+    elsewhere = "http://broker.example/team/kn-ts"
+    made = planned(tmp_path, {"K_SINK": elsewhere, "KNTS_FUNCTIONS_HOST": "10.0.0.5"})
+    assert made.stages[2] == []
+    assert (made.env["K_SINK"], made.said()["broker"]) == (elsewhere, elsewhere)
+    programs = {unit.name: unit for unit in made.stages[3] if isinstance(unit, Program)}
+    assert {unit.env["KNTS_HOST"] for name, unit in programs.items() if name != "ingress"} == {"10.0.0.5"}
+    assert made.functions["search"] == f"http://10.0.0.5:{programs['search'].env['PORT']}"
+    assert programs["ingress"].env["KNTS_HOST"] == "127.0.0.1"  # it serves nobody else while no keys are configured
+
+
 def test_what_is_written_for_the_command_line_holds_no_secret(tmp_path: Path) -> None:
     made = planned(tmp_path, {})
     said = json.dumps(made.said())
