@@ -3,7 +3,10 @@ module kn-ts/tools/ollama
 
 go 1.24.1
 
-tool github.com/ollama/ollama
+tool (
+	github.com/gen2brain/malgo
+	github.com/ollama/ollama
+)
 
 require (
 	github.com/agnivade/levenshtein v1.1.1 // indirect
@@ -29,6 +32,7 @@ require (
 	github.com/emirpasic/gods/v2 v2.0.0-alpha // indirect
 	github.com/erikgeiser/coninput v0.0.0-20211004153227-1c3628e74d0f // indirect
 	github.com/gabriel-vasile/mimetype v1.4.3 // indirect
+	github.com/gen2brain/malgo v0.11.24 // indirect
 	github.com/gin-contrib/cors v1.7.2 // indirect
 	github.com/gin-contrib/sse v0.1.0 // indirect
 	github.com/gin-gonic/gin v1.10.0 // indirect
