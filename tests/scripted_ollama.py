@@ -43,7 +43,9 @@ class ScriptedOllama:
         self.scripts: list[list[Step] | tuple[int, str]] = [says("Hamlet takes place ", "in Denmark.")]
         self.asked: list[dict[str, Any]] = []
         self.counts, self.probed = "One, two", 0  # what is said when it is probed, and how often it was
+        self.probe_options: dict[str, Any] = {}
         self.described = 0
+        self.refused: dict[str, int] = {}  # statuses by the model that is to be described
         self.down: int = 0  # a status that everything but a chat is answered with
         self.cut = asyncio.Event()  # the client closed its connection in mid-answer
         self.streaming = asyncio.Event()
@@ -76,6 +78,8 @@ class ScriptedOllama:
             if self.down:
                 return web.json_response({"error": "down"}, status=self.down)
             body = await request.json() if request.can_read_body else {}
+            if status := self.refused.get(body.get("model")):
+                return web.json_response({"error": "no"}, status=status)
             found = answer(body)
             return web.json_response(found or {"error": "model not found"}, status=200 if found else 404)
 
@@ -94,6 +98,7 @@ class ScriptedOllama:
         if asked["messages"] != list(COUNTING):
             return None
         self.probed += 1
+        self.probe_options = asked["options"]
         return web.Response(body=line(self.counts) + done(), content_type="application/x-ndjson")
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:

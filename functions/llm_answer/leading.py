@@ -176,7 +176,7 @@ async def _given(work: Work, joined: Joined, progress: Progress, tools: Tools) -
 
 async def _continues(work: Work, tools: Tools) -> bool:
     try:
-        return await tools.continues(_models(work, tools), work.model, work.model_digest)
+        return await tools.continues(_models(work, tools), work.model, work.model_digest, work.options["num_ctx"])
     except Permanent as error:
         log.warning("the model could not be probed: %s", error.detail)
         return False

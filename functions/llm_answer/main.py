@@ -64,7 +64,8 @@ async def _probe(tools: Tools) -> None:
     """Learn, before it matters, whether the default model goes on with what a leader who died left behind."""
     try:
         model = await tools.models.model()
-        await tools.continues(tools.models, model.name, model.digest)
+        context = min(model.context, tools.limits.context)
+        await tools.continues(tools.models, model.name, model.digest, context)
     except (Temporary, Permanent) as error:
         log.info("the model is probed when it has to be: %s", error.detail)
 

@@ -130,8 +130,12 @@ def abstained(asked: Asked, reason: str, at_ms: int) -> tuple[Work, dict[str, An
 
 
 def failed(work: Work, error: errors.KntsError, at_ms: int, **more: Any) -> dict[str, Any]:
-    """The end of a question that could not be answered, in words and as a problem."""
-    problem = errors.problem(errors.UpstreamFailed(error.detail))
+    """The end of a question that could not be answered, in words and as a problem.
+
+    An error that names fields of the request is the asker's to mend.
+    """
+    told = errors.BadRequest(error.detail, errors=error.errors) if error.errors else errors.UpstreamFailed(error.detail)
+    problem = errors.problem(told)
     return final("failed", work, at_ms) | answers.failure(error.detail, problem, at_ms) | more
 
 

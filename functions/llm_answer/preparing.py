@@ -37,7 +37,13 @@ async def fallback(asked: Asked, tools: Tools) -> Work | None:
 
 
 async def _of(asked: Asked, tools: Tools, models: Models, *, fallback: bool = False) -> Work:
-    model = await models.model(asked.request.get("model"))
+    named = asked.request.get("model")
+    try:
+        model = await models.model(named)
+    except UnknownModel as error:
+        if not named:
+            raise
+        raise UnknownModel(error.detail, errors=[{"field": "model", "rule": error.detail}]) from error
     options = asked.request.get("options", {})
     made = prompt.compose(asked.question, asked.passages, options, model.context, tools.limits.budget)
     version = f"{PROMPT_VERSION}/{tools.limits.prompt}"  # the same evidence may be shown more or less of

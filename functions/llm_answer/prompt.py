@@ -134,8 +134,12 @@ def _options(asked: Mapping[str, Any], longest: int, context: int) -> dict[str, 
     """Ollama's options. `num_ctx` is the same for every question, since Ollama loads a model anew when it changes."""
     for name, value in asked.items():
         if name not in OPTIONS:
-            raise Permanent(f"the option {name[:60]!r} is not one of {', '.join(sorted(OPTIONS))}")
+            raise _refused(name[:60], f"is not one of {', '.join(sorted(OPTIONS))}")
         if not isinstance(value, OPTIONS[name]) or isinstance(value, bool):
-            raise Permanent(f"the option {name!r} must be a number, whole where Ollama wants it so")
+            raise _refused(name, "must be a number, whole where Ollama wants it so")
     predict = asked.get("num_predict", longest)
     return {**DEFAULTS, **asked, "num_predict": max(1, min(predict, longest)), "num_ctx": context}
+
+
+def _refused(option: str, rule: str) -> Permanent:
+    return Permanent(f"the option {option!r} {rule}", errors=[{"field": f"options.{option}", "rule": rule}])

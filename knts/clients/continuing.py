@@ -10,7 +10,7 @@ LIFE_MS = 30 * 24 * 60 * 60 * 1000
 class Models(Protocol):
     """What is needed of `knts.clients.ollama.Ollama`."""
 
-    async def continues(self, model: str) -> bool: ...
+    async def continues(self, model: str, context: int) -> bool: ...
 
 
 class Continues:
@@ -19,13 +19,16 @@ class Continues:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
 
-    async def __call__(self, models: Models, model: str, digest: str) -> bool:
-        """Whether it does; the model is probed where nobody knows. Raises Temporary, and what `Ollama.chat` raises."""
+    async def __call__(self, models: Models, model: str, digest: str, context: int) -> bool:
+        """Whether it does; the model is probed where nobody knows, with the `context` (tokens) that its answers have.
+
+        Raises Temporary, and what `Ollama.chat` raises.
+        """
         key = f"knts:continues:{digest}"
         with failures():
             known = await self.redis.get(key)
         if known is None:
-            known = b"1" if await models.continues(model) else b"0"
+            known = b"1" if await models.continues(model, context) else b"0"
             with failures():
                 await self.redis.set(key, known, px=LIFE_MS)
         return bool(known == b"1")

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,11 @@ log = logging.getLogger(__name__)
 MAX_LINE = 256 * 1024  # bytes of one NDJSON line
 MAX_BODY = 16 * 1024 * 1024  # bytes of an answer that is not streamed: a list of models, a model's description
 MAX_TEXT = 400_000  # characters of one answer
+NAMED = 20  # models that are named where another one was asked for
 FIRST = "the first token"
 _BUSY = frozenset({429, 502, 503, 504})
+_CRASHED = 500  # to a chat: the model can't be loaded or its process has died; Ollama starts another one
+_DURATION = re.compile(r"-?(\d+|(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+)")
 COUNTING = (
     {"role": "user", "content": "Count from one to ten in words."},
     {"role": "assistant", "content": "one, two, three, four, five,"},
@@ -42,7 +46,7 @@ class UnknownModel(Permanent):
 
 
 class OllamaAway(Temporary):
-    """Ollama can't be reached, is busy, or the model is let rest; nothing has come of the call."""
+    """Ollama can't be reached, is busy, its model crashed, or is let rest; nothing has come of the call."""
 
 
 class StreamBroken(Permanent):
@@ -51,6 +55,13 @@ class StreamBroken(Permanent):
 
 class NoFirstToken(StreamBroken):
     """The model took too long to begin: nothing has come, and as much time is gone as one call may take."""
+
+
+def lasting(text: str) -> str:
+    """How long, as Ollama takes it: 30m, 1h30m, a number of seconds, or less than 0 for ever."""
+    if not _DURATION.fullmatch(text):
+        raise ValueError("expected a duration such as 30m, a number of seconds, or -1 for ever")
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +81,10 @@ class OllamaLimits:
         "OLLAMA_CONNECTIONS", "connections to Ollama that one replica opens at most", 32, parse=positive_int
     )
     keep_alive: str = setting(
-        "OLLAMA_KEEP_ALIVE", "how long Ollama keeps a model loaded after its last answer, such as 30m or -1", "30m"
+        "OLLAMA_KEEP_ALIVE",
+        "how long Ollama keeps a model loaded after its last answer, such as 30m or -1",
+        "30m",
+        parse=lasting,
     )
     failures: int = setting(
         "OLLAMA_BREAKER_FAILURES",
@@ -143,8 +157,8 @@ class Ollama:
         if known and time.monotonic() < until:
             return known
         try:
-            shown = await self._call("POST", "/api/show", {"model": name})
             listed = await self._call("GET", "/api/tags")
+            shown = await self._shown(name, listed)
         except OllamaAway:
             if known:  # cached answers of this model can still be served
                 log.warning("Ollama is away; believing what was last known of its model", extra={"model": name})
@@ -153,6 +167,18 @@ class Ollama:
         found = describe(name, shown, listed)
         self._models[name] = (time.monotonic() + self.limits.model_cache, found)
         return found
+
+    async def _shown(self, name: str, listed: Mapping[str, Any]) -> dict[str, Any]:
+        """A model's description. Raises UnknownModel: Ollama says 404, or 400 or 500 to what can't be a name."""
+        try:
+            shown = await self._call("POST", "/api/show", {"model": name})
+        except Permanent as error:
+            names = _names(listed)
+            if not isinstance(error, UnknownModel) and model_name(name).lower() in map(str.lower, names):
+                raise
+            there = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+            raise UnknownModel(f"the model {name[:100]!r} is unknown; there is {there or 'none'}") from error
+        return shown
 
     async def chat(
         self, model: str, messages: Sequence[Mapping[str, str]], options: Mapping[str, Any]
@@ -193,14 +219,15 @@ class Ollama:
             log.warning("the model is let rest for %g s", breaker.rest, extra={"model": model})
             telemetry.count("knts.model.rests", **{"gen_ai.request.model": model[:128]})
 
-    async def continues(self, model: str) -> bool:
+    async def continues(self, model: str, context: int) -> bool:
         """Whether the model goes on with an answer that it is given the beginning of, rather than begin another.
 
         That is a matter of its template, so it is tried: a model that begins a turn of its own does not begin it with a
-        space and the next number. Raises what `chat` raises.
+        space and the next number. `context` is the `num_ctx` of its answers: Ollama loads a model anew for another one.
+        Raises what `chat` raises.
         """
         text = ""
-        async with contextlib.aclosing(self.chat(model, COUNTING, PROBE)) as said:
+        async with contextlib.aclosing(self.chat(model, COUNTING, {**PROBE, "num_ctx": context})) as said:
             async for piece in said:
                 text += piece if isinstance(piece, str) else ""
         log.info("probed a model", extra={"model": model, "said": text[:40]})
@@ -211,6 +238,7 @@ class Ollama:
     ) -> AsyncGenerator[str | Done, None]:
         body = {"model": model, "messages": list(messages), "options": dict(options), "stream": True}
         body["keep_alive"] = keep_alive(self.limits.keep_alive)
+        body["think"] = False  # a model that can think does so otherwise, and has no tokens left to answer with
         end = time.monotonic() + self.limits.total
         patience, what = self.limits.first_token, FIRST
         size = 0
@@ -239,6 +267,9 @@ class Ollama:
         try:
             async with self._session.post(self.url + path, json=body) as response:
                 try:
+                    if response.status == _CRASHED:
+                        said = _reason(await _body(response))
+                        raise OllamaAway(f"the model failed before its first token: {said}", retry_after=2)
                     await _check(response, str(body.get("model")))
                     rest = b""
                     async for block in response.content.iter_any():
@@ -279,10 +310,9 @@ def describe(name: str, shown: Mapping[str, Any], listed: Mapping[str, Any]) -> 
     Without a digest in the list, as behind some proxies, one is made of the description.
     """
     tagged = model_name(name)
-    models = listed.get("models")
     digest = ""
-    for each in models if isinstance(models, list) else []:
-        if isinstance(each, dict) and str(each.get("name", "")).lower() == tagged.lower():
+    for each in _models(listed):
+        if str(each.get("name", "")).lower() == tagged.lower():
             digest = str(each.get("digest", ""))
     if not digest:
         lasting = {key: value for key, value in shown.items() if key != "modified_at"}
@@ -294,6 +324,15 @@ def describe(name: str, shown: Mapping[str, Any], listed: Mapping[str, Any]) -> 
         if key.endswith(".context_length") and isinstance(value, int)
     ]
     return Model(name, digest.removeprefix("sha256:"), max(lengths, default=4096))
+
+
+def _models(listed: Mapping[str, Any]) -> list[dict[str, Any]]:
+    models = listed.get("models")
+    return [each for each in models if isinstance(each, dict)] if isinstance(models, list) else []
+
+
+def _names(listed: Mapping[str, Any]) -> list[str]:
+    return [str(each.get("name"))[:100] for each in _models(listed) if each.get("name")]
 
 
 def read_line(line: bytes) -> tuple[str, Done | None]:

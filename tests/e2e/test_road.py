@@ -131,6 +131,18 @@ async def test_an_answer_is_sourced_then_cached_and_follows_its_document(api: ai
     assert {citation["version"] for citation in changed["citations"]} <= shown
 
 
+async def test_a_model_that_nobody_has_is_named_beside_those_that_there_are(api: aiohttp.ClientSession) -> None:
+    doc = keeper_document()
+    await put(api, doc)
+    async with api.post("/v1/answers", json=doc.request | {"model": "llama9"}) as response:
+        problem = await response.json()
+    assert (response.status, problem["status"], problem["errors"][0]["field"]) == (400, 400, "model")
+    async with api.post("/v1/answers", json=doc.request) as response:
+        model = (await response.json())["model"]
+    assert "'llama9' is unknown; there is " in problem["detail"]
+    assert model in problem["detail"]
+
+
 async def test_a_deleted_document_is_gone(api: aiohttp.ClientSession) -> None:
     doc = keeper_document()
     version = await put(api, doc)

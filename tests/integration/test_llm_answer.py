@@ -293,19 +293,21 @@ class TestCurrency:
 
 class TestFailing:
     @pytest.mark.parametrize(
-        ("request_", "reason"),
+        ("request_", "reason", "field"),
         [
-            ({"model": "huge"}, "'huge' is unknown"),
-            ({"options": {"mirostat": 1}}, "'mirostat'"),
-            ({"options": {"seed": "x"}}, "'seed' must be a number"),
+            ({"model": "huge"}, "'huge' is unknown; there is small:latest", "model"),
+            ({"options": {"mirostat": 1}}, "'mirostat'", "options.mirostat"),
+            ({"options": {"seed": "x"}}, "'seed' must be a number", "options.seed"),
         ],
     )
-    async def test_a_request_that_cannot_be_met(self, at: Desk, request_: dict[str, Any], reason: str) -> None:
+    async def test_a_request_that_cannot_be_met(
+        self, at: Desk, request_: dict[str, Any], reason: str, field: str
+    ) -> None:
         reply = await at.ask(**request_)
         assert await at.types() == ["failed"]
         final = await at.final()
         assert reason in final["reason"]
-        assert final["problem"]["status"] == 502
+        assert (final["problem"]["status"], final["problem"]["errors"][0]["field"]) == (400, field)
         assert reply is not None
         assert reply.type == events.ANSWER_FAILED
         assert (await at.about("a1"))["ended_by"] == "failed"
@@ -332,7 +334,14 @@ class TestFailing:
             assert reason in final["reason"]
             assert final["answer"] == await at.text(ask)
 
-    @pytest.mark.parametrize("script", [(503, "busy"), [b""]])
+    async def test_a_default_model_that_is_unknown_is_no_mistake_of_the_asker(self, at: Desk) -> None:
+        at.ollama.models = {"other:latest": "d2"}
+        await at.ask()
+        problem = (await at.final())["problem"]
+        assert (problem["status"], "errors" in problem) == (502, False)
+        assert "'small' is unknown; there is other:latest" in problem["detail"]
+
+    @pytest.mark.parametrize("script", [(503, "busy"), (500, "model runner has unexpectedly stopped"), [b""]])
     async def test_what_has_not_begun_is_tried_again(self, at: Desk, script: Any) -> None:
         at.ollama.scripts = [script, says("In Denmark.")]
         await at.ask()
@@ -461,6 +470,8 @@ class TestTakingOver:
         # the last word may be half a one, so it is said again and not shown again
         assert at.ollama.asked[-1]["messages"][-1] == {"role": "assistant", "content": "Hamlet takes"}
         assert at.ollama.asked[-1]["options"]["num_predict"] < at.ollama.asked[0]["options"]["num_predict"]
+        contexts = {options["num_ctx"] for options in (at.ollama.probe_options, at.ollama.asked[-1]["options"])}
+        assert len(contexts) == 1  # for another one Ollama would load the model anew
         assert final["usage"]["completion_tokens"] > 3
         flow = await Channel(at.redis).frames(channel.flow_key((await at.about("a1"))["flight"]))
         assert final["first_token_at"] == int(flow[0].id.split("-")[0])
@@ -493,7 +504,7 @@ class TestTakingOver:
     async def test_it_is_probed_once(self, at: Desk) -> None:
         for digest, counts, continues in (("1", " six, seven", True), ("2", "Six", False), ("3", " seven", False)):
             at.ollama.counts = counts
-            told = [await at.tools.continues(at.tools.models, "small", digest) for _ in range(3)]
+            told = [await at.tools.continues(at.tools.models, "small", digest, 4096) for _ in range(3)]
             assert told == [continues] * 3
         assert at.ollama.probed == 3
 

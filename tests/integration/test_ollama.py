@@ -9,7 +9,7 @@ import pytest
 
 from knts.clients.ollama import Done, Model, Ollama, OllamaLimits, StreamBroken, UnknownModel, describe, keep_alive
 from knts.errors import KntsError, Permanent, Temporary
-from knts.settings import OllamaServer
+from knts.settings import OllamaServer, SettingsError, read
 from tests.scripted_ollama import WAIT_FOREVER, ScriptedOllama, Step, done, line, says
 
 QUICK = OllamaLimits(connect=0.5, first_token=0.3, idle=0.3, total=2.0)
@@ -45,6 +45,7 @@ async def test_an_answer_comes_in_pieces_and_with_its_tokens(scripted: ScriptedO
     asked = scripted.asked[0]
     assert (asked["messages"], asked["options"], asked["stream"]) == (MESSAGES, {"num_ctx": 4096}, True)
     assert asked["keep_alive"] == "30m"
+    assert asked["think"] is False  # else a model that can think does, and its tokens are used up
 
 
 class TestModels:
@@ -67,8 +68,24 @@ class TestModels:
 
     async def test_an_unknown_model_is_refused_by_name(self, scripted: ScriptedOllama) -> None:
         async with client(scripted.url) as ollama:
-            with pytest.raises(UnknownModel, match="'huge' is unknown"):
+            with pytest.raises(UnknownModel, match="'huge' is unknown; there is small:latest"):
                 await ollama.model("huge")
+
+    async def test_at_most_twenty_models_are_named_instead(self, scripted: ScriptedOllama) -> None:
+        scripted.models = {f"m{number}:latest": "d" for number in range(21)}
+        async with client(scripted.url) as ollama:
+            with pytest.raises(UnknownModel, match=r"m19:latest, …$"):
+                await ollama.model("huge")
+
+    @pytest.mark.parametrize("status", [400, 500])
+    async def test_what_cannot_be_a_models_name_is_unknown_too(self, scripted: ScriptedOllama, status: int) -> None:
+        scripted.refused = {"a b": status, "small": status}
+        async with client(scripted.url) as ollama:
+            with pytest.raises(UnknownModel, match="'a b' is unknown"):
+                await ollama.model("a b")
+            with pytest.raises(Permanent, match=f"refuses the request .{status}.") as refused:
+                await ollama.model("small")  # it is listed: something else is wrong with it
+            assert not isinstance(refused.value, UnknownModel)
 
     @pytest.mark.parametrize("status", [503, 502, 429])
     async def test_a_busy_ollama_is_temporary(self, scripted: ScriptedOllama, status: int) -> None:
@@ -134,7 +151,7 @@ class TestBrokenStreams:
                 await answer(ollama)
 
     @pytest.mark.parametrize(
-        ("status", "error"), [(503, Temporary), (500, Permanent), (400, Permanent), (404, UnknownModel)]
+        ("status", "error"), [(503, Temporary), (500, Temporary), (400, Permanent), (404, UnknownModel)]
     )
     async def test_refusals(self, scripted: ScriptedOllama, status: int, error: type[KntsError]) -> None:
         scripted.scripts = [(status, "no")]
@@ -174,6 +191,17 @@ def test_keep_alive_is_a_duration_or_a_number(text: str, value: str | int) -> No
     assert keep_alive(text) == value
 
 
+@pytest.mark.parametrize("text", ["30m", "1h30m", "1.5h", "-1", "0", "-1m", "500ms"])
+def test_a_duration_that_ollama_takes(text: str) -> None:
+    assert read(OllamaLimits, {"OLLAMA_KEEP_ALIVE": text}).keep_alive == text
+
+
+@pytest.mark.parametrize("text", ["soon", "30 m", "1.5", "m", "30d", "-"])
+def test_a_duration_that_ollama_would_refuse_is_named_at_the_start(text: str) -> None:
+    with pytest.raises(SettingsError, match="OLLAMA_KEEP_ALIVE"):
+        read(OllamaLimits, {"OLLAMA_KEEP_ALIVE": text})
+
+
 async def test_a_model_that_keeps_failing_is_not_called_for_a_while(scripted: ScriptedOllama) -> None:
     scripted.scripts = [(503, "busy"), [line("Den")], (400, "bad template"), says("In Denmark.")]
     async with client(scripted.url, OllamaLimits(failures=2, rest=0.3)) as ollama:
@@ -192,7 +220,7 @@ async def test_a_model_that_keeps_failing_is_not_called_for_a_while(scripted: Sc
 
 async def test_the_real_small_model_goes_on_with_what_it_is_given(ollama_server: OllamaServer) -> None:
     async with Ollama(ollama_server) as ollama:
-        assert await ollama.continues(ollama_server.model)
+        assert await ollama.continues(ollama_server.model, 8192)
 
 
 async def test_the_real_small_model_answers(ollama_server: OllamaServer) -> None:
