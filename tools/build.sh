@@ -21,7 +21,7 @@ mkdir -p "$folder"
 build() {  # module, name here, package: Knative calls three of its programs alike
   [ -x "$folder/$2" ] && return
   echo "tools: building $2 ($(date +%H:%M:%S))" >&2
-  (cd "$1" && go build -trimpath -buildvcs=false -ldflags='-s -w' -o "$folder/$2.part" "$3") && mv "$folder/$2.part" "$folder/$2"
+  (cd "$1" && go build -trimpath -buildvcs=false -ldflags="-s -w ${stamp-}" -o "$folder/$2.part" "$3") && mv "$folder/$2.part" "$folder/$2"
 }
 if [ "$1" = knative ]; then
   build kubernetes etcd go.etcd.io/etcd/server/v3
@@ -41,7 +41,9 @@ else
   cp "$(cd ollama && go list -m -f '{{.Dir}}' github.com/gen2brain/malgo)/miniaudio.h" "$headers/miniaudio/"
   export CGO_CPPFLAGS="-I$headers" CGO_CFLAGS="-O3" CGO_CXXFLAGS="-O3"
   # By default for any x86_64, which is slow; the packaged model wants these too
-  [ "$(uname -m)" = x86_64 ] && CGO_CFLAGS+=" -mavx2 -mfma -mf16c -mbmi2" CGO_CXXFLAGS+=" -mavx2 -mfma -mf16c -mbmi2"
+  [ "$(uname -m)" != x86_64 ] || CGO_CFLAGS+=" -mavx2 -mfma -mf16c -mbmi2" CGO_CXXFLAGS+=" -mavx2 -mfma -mf16c -mbmi2"
+  version=$(cd ollama && go list -m -f '{{.Version}}' github.com/ollama/ollama)
+  stamp="-X github.com/ollama/ollama/version.Version=${version#v}"
   build ollama ollama github.com/ollama/ollama
 fi
 touch "$folder/done"

@@ -31,38 +31,57 @@ def test_options_are_taken_or_refused_and_never_a_bug(given_options: dict[str, A
     try:
         sampling = words.options(given_options)
     except Refused as refused:
-        assert refused.status == 400
+        assert refused.status == 500
     else:
-        assert set(sampling) == {field for field, _, _ in words.OPTIONS.values()}
+        assert set(sampling) == {field for field, _ in words.OPTIONS.values()}
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "said", "status"),
     [
-        ({"model": ""}, "model is required"),
-        ({"model": 3}, "model is required"),
-        ({"messages": "hello"}, "list of objects"),
-        ({"messages": ["hello"]}, "list of objects"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "invalid role"),
-        ({"messages": [{"role": "user", "content": 3}]}, "content must be a string"),
-        ({"messages": [{"role": "user", "content": "x", "images": ["AAAA"]}]}, "no images"),
-        ({"options": []}, None),
-        ({"options": [1]}, "options must be an object"),
-        ({"options": {"stop": "x"}}, 'option "stop" must be of type list'),
-        ({"options": {"temperature": True}}, 'option "temperature"'),
-        ({"stream": "yes"}, "stream must be"),
-        ({"format": "xml"}, "invalid format"),
-        ({"tools": [{}]}, "does not support tools"),
-        ({"think": True}, "does not support thinking"),
+        ({"model": ""}, "model is required", 400),
+        ({"model": 3}, "model is required", 400),
+        ({"messages": "hello"}, "list of objects", 400),
+        ({"messages": ["hello"]}, "list of objects", 400),
+        ({"messages": [{"role": 7, "content": "x"}]}, "role must be a string", 400),
+        ({"messages": [{"role": "user", "content": 3}]}, "content must be a string", 400),
+        ({"options": []}, "options must be an object", 400),
+        ({"options": {"stop": "x"}}, 'option "stop" must be of an array of strings', 500),
+        ({"options": {"stop": [1]}}, 'option "stop" must be of an array of strings', 500),
+        ({"options": {"temperature": True}}, 'option "temperature" must be of type float32', 500),
+        ({"options": {"seed": "x"}}, 'option "seed" must be of type integer', 500),
+        ({"stream": "yes"}, "stream must be", 400),
+        ({"format": "xml"}, "invalid format", 500),
+        ({"tools": [{}]}, "does not support tools", 400),
+        ({"think": True}, "does not support thinking", 400),
+        ({"think": "huge"}, "invalid think value", 400),
+        ({"keep_alive": "soon"}, 'invalid duration "soon"', 400),
+        ({"keep_alive": "-1"}, 'invalid duration "-1"', 400),
+        ({"keep_alive": True}, "Unsupported type", 400),
     ],
 )
-def test_what_a_chat_may_not_say(change: dict[str, Any], said: str | None) -> None:
-    if said is None:
-        assert words.chat_ask({**HELLO, **change}).payload["temperature"] == 0.8
-        return
+def test_what_a_chat_may_not_say(change: dict[str, Any], said: str, status: int) -> None:
     with pytest.raises(Refused, match=said) as caught:
         words.chat_ask({**HELLO, **change})
-    assert caught.value.status == 400
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("keep_alive", "unload"),
+    [(0, True), ("0s", True), ("0", True), ("30m", False), (-1, False), (None, False), (1.5, False), ("1h0m", False)],
+)
+def test_a_model_is_put_away_by_keeping_it_for_no_time(keep_alive: Any, *, unload: bool) -> None:
+    assert words.chat_ask({**HELLO, "keep_alive": keep_alive}).unload is unload
+
+
+def test_what_is_no_whole_number_is_cut_and_null_is_nothing_given() -> None:
+    sampling = words.options({"seed": 1.9, "temperature": None, "top_p": 1})
+    assert (sampling["seed"], sampling["temperature"], sampling["top_p"]) == (1, 0.8, 1.0)
+
+
+@pytest.mark.parametrize("name", ["m", "M", "library/m", "registry.ollama.ai/library/m"])
+def test_a_models_name_may_say_where_it_comes_from(name: str) -> None:
+    assert words.plain_name(name) == "m"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -20,13 +20,24 @@ from knts.local.model.engine import Engine, chunks
 from knts.local.model.words import Ask, Progress, Refused
 
 T = TypeVar("T")
-VERSION = "0.12.0"  # the API's generation that is spoken here
+
+VERSION = "0.17.4"  # the Ollama that `make test-ollama` holds this against
 MAX_PENDING = 512  # Ollama's default OLLAMA_MAX_QUEUE
 QUANTIZATION = {2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 15: "Q4_K_M"}  # by general.file_type
-TEMPLATE = (
-    "{{- if .Messages }}{{- range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}"
-    "<|im_start|>assistant\n{{- end }}"
+TEMPLATE = (  # in Ollama's words what llama.cpp does here: an answer at the end is left open, to be gone on with
+    "{{- range $i, $_ := .Messages }}{{- $last := eq (len (slice $.Messages $i)) 1 -}}"
+    "<|im_start|>{{ .Role }}\n{{ .Content }}"
+    '{{- if not (and $last (eq .Role "assistant")) }}<|im_end|>\n{{ end }}'
+    '{{- if and $last (ne .Role "assistant") }}<|im_start|>assistant\n{{ end }}'
+    "{{- end }}"
 )
+STOP = ("<|im_start|>", "<|im_end|>")
+
+
+class Json(JSONResponse):
+    """JSON with the media type as Ollama writes it."""
+
+    media_type = "application/json; charset=utf-8"
 
 
 class Api:
@@ -50,7 +61,8 @@ class Api:
             Route("/api/embed", self.embed, methods=["POST"]),
             Route("/api/embeddings", self.embed, methods=["POST"]),
         ]
-        return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers={Refused: _refusal})
+        said = {Refused: _refusal, 404: _plain("404 page not found"), 405: _plain("405 method not allowed")}
+        return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=said)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -61,24 +73,26 @@ class Api:
         return PlainTextResponse("Ollama is running")
 
     async def version(self, _: Request) -> Response:
-        return JSONResponse({"version": VERSION})
+        return Json({"version": VERSION})
 
     async def tags(self, _: Request) -> Response:
-        return JSONResponse({"models": [self._model()]})
+        return Json({"models": [self._model()]})
 
     async def running(self, _: Request) -> Response:
         expires = (datetime.now(UTC) + timedelta(days=365)).isoformat().replace("+00:00", "Z")
         size = self.engine.path.stat().st_size
         more = {"expires_at": expires, "size_vram": 0, "context_length": self.engine.context, "size": size}
-        return JSONResponse({"models": [self._model() | more]})
+        listed = self._model()
+        del listed["modified_at"]
+        return Json({"models": [listed | more]})
 
     async def show(self, request: Request) -> Response:
         body = await _json(request)
-        self._know(str(body.get("model") or body.get("name") or ""))
-        return JSONResponse(
+        self._know(body.get("model") or body.get("name"))
+        return Json(
             {
                 "modelfile": f"FROM {self.engine.path.name}\n",
-                "parameters": f"num_ctx {self.engine.context}",
+                "parameters": "\n".join(f'{"stop":<30} "{mark}"' for mark in STOP),
                 "template": TEMPLATE,
                 "details": self._details(),
                 "model_info": self.engine.info,
@@ -89,7 +103,7 @@ class Api:
 
     async def embed(self, request: Request) -> Response:
         body = await _json(request)
-        self._know(str(body.get("model") or ""))
+        self._know(body.get("model"))
         raise Refused(501, "this model does not support embeddings")
 
     async def chat(self, request: Request) -> Response:
@@ -102,12 +116,12 @@ class Api:
         ask = read(await _json(request))
         self._know(ask.model)
         if ask.empty:
-            return JSONResponse(words.loaded_line(ask))
+            return Json(words.loaded_line(ask))
         if self.pending >= MAX_PENDING:
             raise Refused(503, "server busy, please try again.  maximum pending requests exceeded")
         lines = self._lines(ask)
         if not ask.stream:
-            return JSONResponse(await unless_gone(request.receive, _whole(ask, lines)))
+            return Json(await unless_gone(request.receive, _whole(ask, lines)))
         return Lines(await unless_gone(request.receive, _next(lines)), lines)
 
     async def _lines(self, ask: Ask) -> AsyncGenerator[dict[str, Any], None]:
@@ -123,10 +137,10 @@ class Api:
         finally:
             self.pending -= 1
 
-    def _know(self, model: str) -> None:
-        if not model:
+    def _know(self, model: Any) -> None:
+        if not model or not isinstance(model, str):
             raise Refused(400, "model is required")
-        if model.lower() != NAME:
+        if words.plain_name(model) != NAME:
             raise Refused(404, f"model '{model[:200]}' not found")
 
     def _model(self) -> dict[str, Any]:
@@ -231,4 +245,11 @@ async def _ndjson(first: dict[str, Any], lines: AsyncIterator[dict[str, Any]]) -
 
 async def _refusal(_: Request, error: Exception) -> Response:
     status = error.status if isinstance(error, Refused) else 500
-    return JSONResponse({"error": str(error)}, status_code=status)
+    return Json({"error": str(error)}, status_code=status)
+
+
+def _plain(text: str) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def say(_: Request, error: Exception) -> Response:
+        return Response(text, getattr(error, "status_code", 404), {"content-type": "text/plain"})
+
+    return say

@@ -47,6 +47,7 @@ class Engine:
 
     def _params(self, params: Any, threads: int) -> Any:
         params.model.path = str(self.path)
+        params.chat_template = "chatml"  # as Ollama takes it from these weights: without their own system message
         params.n_ctx, params.n_parallel = self.context, 1
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         params.cache_ram_mib = 0  # the slot's own prompt cache is enough here

@@ -4,28 +4,33 @@ Source: Ollama's docs/api.md and api/types.go for names, defaults and error text
 OpenAI-like requests it takes.
 """
 
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-# Ollama's option: llama.cpp's field, the JSON types it may have, Ollama's default
-OPTIONS: dict[str, tuple[str, tuple[type, ...], Any]] = {
-    "num_predict": ("max_tokens", (int,), -1),
-    "temperature": ("temperature", (int, float), 0.8),
-    "top_p": ("top_p", (int, float), 0.9),
-    "top_k": ("top_k", (int,), 40),
-    "min_p": ("min_p", (int, float), 0.0),
-    "typical_p": ("typical_p", (int, float), 1.0),
-    "repeat_penalty": ("repeat_penalty", (int, float), 1.1),
-    "repeat_last_n": ("repeat_last_n", (int,), 64),
-    "presence_penalty": ("presence_penalty", (int, float), 0.0),
-    "frequency_penalty": ("frequency_penalty", (int, float), 0.0),
-    "seed": ("seed", (int,), -1),
-    "stop": ("stop", (list,), []),
+# Ollama's option: llama.cpp's field, Ollama's default, whose type it has
+OPTIONS: dict[str, tuple[str, Any]] = {
+    "num_predict": ("max_tokens", -1),
+    "temperature": ("temperature", 0.8),
+    "top_p": ("top_p", 0.9),
+    "top_k": ("top_k", 40),
+    "min_p": ("min_p", 0.0),
+    "typical_p": ("typical_p", 1.0),
+    "repeat_penalty": ("repeat_penalty", 1.1),
+    "repeat_last_n": ("repeat_last_n", 64),
+    "presence_penalty": ("presence_penalty", 0.0),
+    "frequency_penalty": ("frequency_penalty", 0.0),
+    "seed": ("seed", -1),
+    "stop": ("stop", []),
 }
+KINDS = {int: "of type integer", float: "of type float32", list: "of an array of strings"}
 UNSUPPORTED = {"tools": "tools", "think": "thinking", "suffix": "insert"}
-ROLES = ("system", "user", "assistant")
+THINKING = (None, False, True, "high", "medium", "low")
+_DURATION = re.compile(r"0|[-+]?(\d+\.?\d*(ns|us|µs|ms|s|m|h))+")
+_HOME = ("registry.ollama.ai/", "library/")  # where a model comes from whose name does not say so
 
 
 class Refused(Exception):
@@ -45,6 +50,7 @@ class Ask:
     path: str
     payload: dict[str, Any]
     stream: bool
+    unload: bool = False  # keep_alive is 0
 
     @property
     def empty(self) -> bool:
@@ -74,16 +80,37 @@ def _ask(kind: str, path: str, body: Mapping[str, Any], turns: dict[str, Any]) -
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise Refused(400, "model is required")
+    if (think := body.get("think")) not in THINKING:
+        raise Refused(400, f'invalid think value: "{think}" (must be "high", "medium", "low", true, or false)')
     for name, what in UNSUPPORTED.items():
         if body.get(name):
             raise Refused(400, f'"{model}" does not support {what}')
     stream = body.get("stream")
     if stream not in (None, True, False):
         raise Refused(400, "stream must be true or false")
-    payload = turns | options(body.get("options") or {}) | _format(body.get("format"))
+    payload = turns | options(body.get("options")) | _format(body.get("format"))
     payload |= {"stream": True, "stream_options": {"include_usage": True}}
     payload["cache_prompt"] = False  # what was read before would change the rounding, and so the words, of this answer
-    return Ask(model, kind, path, payload, stream is not False)
+    return Ask(model, kind, path, payload, stream is not False, unload=_put_away(body.get("keep_alive")))
+
+
+def plain_name(model: str) -> str:
+    """A model's name as Ollama lists it, from one that says where it comes from, in capitals perhaps."""
+    name = model.lower()
+    for home in _HOME:
+        name = name.removeprefix(home)
+    return name
+
+
+def _put_away(keep_alive: Any) -> bool:
+    """Whether the model is to be kept for no time at all. Raises Refused for what is no duration."""
+    if isinstance(keep_alive, str) and _DURATION.fullmatch(keep_alive):
+        return not re.search("[1-9]", keep_alive)
+    if isinstance(keep_alive, str):
+        raise Refused(400, f'time: invalid duration "{keep_alive}"')
+    if isinstance(keep_alive, bool) or not isinstance(keep_alive, (int, float, type(None))):
+        raise Refused(400, f"Unsupported type: '{type(keep_alive).__name__}'")
+    return keep_alive == 0
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:
@@ -94,27 +121,33 @@ def _text(body: Mapping[str, Any], name: str) -> str:
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, str]:
-    role = message.get("role")
-    if role not in ROLES:
-        raise Refused(400, f"invalid role: {role}; must be one of {', '.join(ROLES)}")
-    if message.get("images"):
-        raise Refused(400, "this model takes no images")
-    return {"role": role, "content": _text(message, "content")}
+    """Images are left out, as Ollama does for a model that takes none."""
+    return {"role": _text(message, "role").lower(), "content": _text(message, "content")}
 
 
 def options(given: Any) -> dict[str, Any]:
-    """llama.cpp's sampling fields, Ollama's defaults where nothing is given; unknown options are ignored as there."""
-    if not isinstance(given, dict):
+    """llama.cpp's sampling fields, Ollama's defaults where nothing is given; unknown options are ignored as there.
+
+    Raises Refused: Ollama says 500 to a value of the wrong type, and cuts what stands behind a whole number's point.
+    """
+    if given is not None and not isinstance(given, dict):
         raise Refused(400, "options must be an object")
+    given = given or {}
     sampling: dict[str, Any] = {}
-    for name, (field_name, types, default) in OPTIONS.items():
-        value = given.get(name, default)
-        if isinstance(value, bool) or not isinstance(value, types):
-            raise Refused(400, f'option "{name}" must be of type {" or ".join(kind.__name__ for kind in types)}')
-        sampling[field_name] = value
+    for name, (field_name, default) in OPTIONS.items():
+        value = default if given.get(name) is None else given[name]
+        if not _is(value, type(default)):
+            raise Refused(500, f'option "{name}" must be {KINDS[type(default)]}')
+        sampling[field_name] = value if isinstance(value, list) else type(default)(value)
     if sampling["max_tokens"] <= 0:  # 0, -1 and -2 all mean: until the model stops or the context is full
         sampling["max_tokens"] = -1
     return sampling
+
+
+def _is(value: Any, kind: type) -> bool:
+    if kind is list:
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _format(wanted: Any) -> dict[str, Any]:
@@ -124,7 +157,7 @@ def _format(wanted: Any) -> dict[str, Any]:
         return {"response_format": {"type": "json_object"}}
     if isinstance(wanted, dict):
         return {"response_format": {"type": "json_schema", "json_schema": {"schema": wanted}}}
-    raise Refused(400, f'invalid format: "{wanted}"; expected "json" or a valid JSON Schema object')
+    raise Refused(500, f'invalid format: "{wanted}"; expected "json" or a valid JSON Schema object')
 
 
 @dataclass
@@ -182,8 +215,8 @@ def done_line(ask: Ask, progress: Progress, total_ns: int) -> dict[str, Any]:
 
 
 def loaded_line(ask: Ask) -> dict[str, Any]:
-    """What an ask that says nothing is answered."""
-    return text_line(ask, "") | {"done": True, "done_reason": "load"}
+    """What an ask that says nothing is answered. The model stays loaded here even where it is told to go."""
+    return text_line(ask, "") | {"done": True, "done_reason": "unload" if ask.unload else "load"}
 
 
 def now() -> str:
