@@ -1,6 +1,7 @@
 """`python -m knts.local.check`: the part of `make check` that looks at schemas, manifests and other YAML."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,11 @@ from knts.local.settings import ROOT
 
 COMPOSE = ("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml")
 OPENAPI = ("openapi-spec-validator", "schemas/openapi.yaml")
+WORKFLOWS = tuple(
+    ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", f".github/workflows/{name}.yaml")
+    for name in ("ci", "image", "deploy")
+)
+PINNED = re.compile(r"\./|[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+\Z")  # ours, or a commit and its version
 SKIPPED = {".venv", ".knts", ".git", "node_modules"}
 
 
@@ -64,6 +70,15 @@ def manifests(root: Path) -> Iterator[str]:
         yield f"eventing/base: {error}"
 
 
+def pinned_actions(root: Path) -> Iterator[str]:
+    """Actions of workflows that are not pinned by a commit, with the version beside it."""
+    for path in sorted((root / ".github" / "workflows").glob("*.yaml")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            _, uses, action = line.partition("uses: ")
+            if uses and not PINNED.match(action):
+                yield f"{path.relative_to(root)}:{number}: {action}: pin it by its commit, with `# v1.2.3` behind it"
+
+
 def by_tool(command: tuple[str, ...]) -> Callable[[Path], Iterator[str]]:
     """A check by an installed tool, which has failed when its status is not 0."""
 
@@ -83,6 +98,8 @@ CHECKS: tuple[Callable[[Path], Iterator[str]], ...] = (
     manifests,
     by_tool(COMPOSE),
     by_tool(OPENAPI),
+    pinned_actions,
+    *map(by_tool, WORKFLOWS),
 )
 
 if __name__ == "__main__":
