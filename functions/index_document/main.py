@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from functions.index_document import handler
 from functions.index_document.batching import Batches, batching
+from functions.index_document.measured import measured
 from knts import events
 from knts.clients.chunks import Chunks
 from knts.clients.records import Records
@@ -44,8 +45,8 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
 
             yield Wiring(
                 {
-                    events.DOCUMENT_UPSERTED: partial(handler.upsert, records=records, index=index),
-                    events.DOCUMENT_DELETED: partial(handler.delete, records=records, index=index),
+                    events.DOCUMENT_UPSERTED: measured(partial(handler.upsert, records=records, index=index)),
+                    events.DOCUMENT_DELETED: measured(partial(handler.delete, records=records, index=index)),
                 },
                 ready=ready,
             )

@@ -47,6 +47,7 @@ def ended(status: str, answer: Mapping[str, Any]) -> None:
     cache = answer.get("cache")
     labels = {"status": status, "cache": cache if cache in CACHES else "none"}
     telemetry.count("knts.answers", **labels)
+    telemetry.count("knts.answers.stale", int(bool(answer.get("stale"))), cache=labels["cache"])
     timings = answer.get("timings_ms") or {}
     for name, key in (("knts.answer.first_token", "first_token"), ("knts.answer.duration", "total")):
         if (milliseconds := timings.get(key)) is not None:

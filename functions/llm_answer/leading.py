@@ -143,20 +143,22 @@ def _final(work: Work, progress: Progress, status: str, **more: Any) -> dict[str
 async def _slot(work: Work, joined: Joined, progress: Progress, tools: Tools) -> AsyncIterator[None]:
     """One of the model's slots. Who waits for it is told his place whenever it changes."""
     began, told = time.monotonic(), 0
-    place = await tools.line.slot(work.place, joined.token, tools.limits.slots)
-    while place.place:
-        progress.place = place
-        if place.place != told and not progress.text:
-            await tools.flights.append(joined.flight, joined.token, [(QUEUED, place.told)])
-            told = place.place
-        near = place.place <= place.slots
-        await asyncio.sleep(POLL_SECONDS if near else min(POLL_SECONDS * place.place, FAR_SECONDS))
-        place = await tools.line.slot(place, joined.token, tools.limits.slots)
+    with tools.line.waiting(work.model):
+        place = await tools.line.slot(work.place, joined.token, tools.limits.slots)
+        while place.place:
+            progress.place = place
+            if place.place != told and not progress.text:
+                await tools.flights.append(joined.flight, joined.token, [(QUEUED, place.told)])
+                told = place.place
+            near = place.place <= place.slots
+            await asyncio.sleep(POLL_SECONDS if near else min(POLL_SECONDS * place.place, FAR_SECONDS))
+            place = await tools.line.slot(place, joined.token, tools.limits.slots)
     progress.place, taken = place, time.monotonic()
     progress.queued_ms += (taken - began) * 1000
     held = 0.0
     try:
-        yield
+        with tools.line.writing(work.model):
+            yield
         held = (time.monotonic() - taken) * 1000
     finally:
         await _redis_permitting(tools.line.done(place, joined.token, held))

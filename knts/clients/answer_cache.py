@@ -59,11 +59,13 @@ class AnswerCache:
         with failures("the cache"):
             keys: Iterable[bytes] = await self.redis.smembers(dependants)
             if not keys:
+                telemetry.count("knts.cache.forgotten", 0)
                 return 0
             async with self.redis.pipeline(transaction=True) as pipe:  # whoever stores one meanwhile keeps both or none
                 pipe.unlink(*(_answer(key.decode()) for key in keys))
                 pipe.srem(dependants, *keys)
                 gone, _ = await pipe.execute()
+        telemetry.count("knts.cache.forgotten", int(gone))
         return int(gone)
 
 

@@ -4,6 +4,11 @@ All of it lies in the durable Redis, so that it holds over all replicas; `lua/in
 never leaks: the end of its last ask gives it up, and so does the deadline.
 """
 
+import contextlib
+import time
+from collections.abc import Iterator
+
+from knts import telemetry
 from knts.clients.redis import Redis, Script
 from knts.line import Place, line_key
 
@@ -29,6 +34,32 @@ class Line:
         now, tag, held, slots = found
         return Place(place.model, place.ticket, int(now), int(held), int(slots), tag.decode())
 
+    @contextlib.contextmanager
+    def waiting(self, model: str) -> Iterator[None]:
+        """Around a wait for one of the model's slots: counted while it lasts, and timed if it led to a slot."""
+        began = time.perf_counter()
+        with _counted(model, "waiting"):
+            yield
+        telemetry.observe("knts.model.wait", time.perf_counter() - began, _label(model))
+
+    def writing(self, model: str) -> contextlib.AbstractContextManager[None]:
+        """Around what is done while a slot is held; counted while it lasts."""
+        return _counted(model, "writing")
+
     async def done(self, place: Place, token: str, held_ms: float = 0) -> None:
         """Give the slot back. `held_ms` is how long it was held, where that says how long answers take."""
         await _slot_leave(self.redis, [line_key(place.model)], [place.ticket, token, int(held_ms)])
+
+
+@contextlib.contextmanager
+def _counted(model: str, state: str) -> Iterator[None]:
+    labels = {**_label(model), "state": state}
+    telemetry.add("knts.model.flights", 1, **labels)
+    try:
+        yield
+    finally:
+        telemetry.add("knts.model.flights", -1, **labels)
+
+
+def _label(model: str) -> dict[str, str]:
+    return {"gen_ai.request.model": model[:128]}

@@ -191,7 +191,7 @@ class Ollama:
         come yet), UnknownModel, StreamBroken (it broke off, failed or was too slow) or another Permanent (Ollama
         refuses the request).
         """
-        breaker = self._breakers.setdefault(model, Breaker(self.limits.failures, self.limits.rest))
+        breaker = self._breaker(model)
         if wait := breaker.wait(time.monotonic()):
             raise OllamaAway(f"the model {model[:100]!r} failed {breaker.failures} times in a row", retry_after=wait)
         try:
@@ -207,6 +207,12 @@ class Ollama:
             self._closed(model, breaker)  # it refuses this request, so it is there
             raise
 
+    def _breaker(self, model: str) -> Breaker:
+        if model not in self._breakers:
+            self._breakers[model] = Breaker(self.limits.failures, self.limits.rest)
+            telemetry.count("knts.model.rests", 0, **_label(model))  # so that the first rest is seen as an increase
+        return self._breakers[model]
+
     def _closed(self, model: str, breaker: Breaker) -> None:
         if breaker.open:
             log.info("the model answers again", extra={"model": model})
@@ -217,7 +223,7 @@ class Ollama:
         breaker.failed(time.monotonic())
         if breaker.open and not before:
             log.warning("the model is let rest for %g s", breaker.rest, extra={"model": model})
-            telemetry.count("knts.model.rests", **{"gen_ai.request.model": model[:128]})
+            telemetry.count("knts.model.rests", **_label(model))
 
     async def continues(self, model: str, context: int) -> bool:
         """Whether the model goes on with an answer that it is given the beginning of, rather than begin another.
@@ -409,6 +415,10 @@ def _reason(body: bytes) -> str:
     except orjson.JSONDecodeError:
         return body[:200].decode("utf-8", "replace")
     return str(said.get("error", said))[:300] if isinstance(said, dict) else str(said)[:300]
+
+
+def _label(model: str) -> dict[str, str]:
+    return {"gen_ai.request.model": model[:128]}
 
 
 def _name(error: BaseException) -> str:

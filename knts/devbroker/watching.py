@@ -15,6 +15,8 @@ from knts.events import Event
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
 OUTCOMES = {Done: "delivered", Retry: "retried", DeadLetter: "dead-lettered"}
 
+DISCARDED = ("no-sink", "ttl")
+
 
 class Watcher:
     """Counts what happens and tells the tap."""
@@ -98,6 +100,10 @@ class Watcher:
             self._depth.labels(*labels).set(depth)
             self._running.labels(*labels).set(lane.running)
             self._waiting.labels(*labels).set(len(lane.timers) + len(lane.due))
+            for outcome in OUTCOMES.values():  # there from the start: the first of them is then seen as an increase
+                self._attempts.labels(*labels, outcome)
+            for why in DISCARDED:
+                self._discarded.labels(lane.trigger.key, why)
             if lane.order is not None:
                 self._turns.labels(lane.trigger.key).set(len(lane.order))
         return generate_latest(self.registry)

@@ -12,6 +12,7 @@ Value = str | int | bool
 MOST_LABEL_SETS = 200  # a metric's further combinations are counted together, as "other"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)  # HTTP's buckets in the semconv
 MODEL_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+LAG_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400)
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 
 
@@ -32,11 +33,17 @@ KNOWN: Mapping[str, Known] = {
     "gen_ai.client.operation.duration": Known("s", "Duration of a model call.", MODEL_SECONDS),
     "gen_ai.client.operation.time_to_first_chunk": Known("s", "Time until a model's first token.", MODEL_SECONDS),
     "gen_ai.client.token.usage": Known("{token}", "Tokens read (input) and written (output) by a model.", TOKENS),
+    "knts.answers.stale": Known("{answer}", "Answers told while a document that they cite had changed, by cache."),
     "knts.answers": Known("{answer}", "Answers that ended, by status and cache."),
     "knts.answer.first_token": Known("s", "From the question's arrival to its answer's first word.", MODEL_SECONDS),
     "knts.answer.duration": Known("s", "From the question's arrival to the end of its answer.", MODEL_SECONDS),
     "knts.cache.reads": Known("{read}", "Look-ups of cached answers by their key, by outcome."),
+    "knts.cache.forgotten": Known("{answer}", "Cached answers dropped since a document of theirs changed or went."),
+    "knts.document.lag": Known("s", "From a document event's own time until it was worked.", LAG_SECONDS),
+    "knts.documents.rejected": Known("{document}", "Versions of documents that index-document refused, by reason."),
     "knts.dead_letters": Known("{letter}", "Dead letters that were kept, by what failed and whether they were new."),
+    "knts.model.flights": Known("{flight}", "Answers that wait for one of a model's slots, or are being written."),
+    "knts.model.wait": Known("s", "How long an answer waited for one of its model's slots.", MODEL_SECONDS),
     "knts.model.rests": Known("{rest}", "Times that a failing model was let rest, by model."),
     "knts.waiting": Known("{client}", "Clients that wait for an answer now."),
 }

@@ -111,10 +111,19 @@ def _providers(service: str, env: Mapping[str, str]) -> Callable[[], None]:
 
 
 def _resource(service: str, env: Mapping[str, str]) -> Resource:
-    named = Resource({"service.name": f"kn-ts-{service}", "service.namespace": "kn-ts"})
+    named = Resource({"service.name": f"kn-ts-{service}", "service.namespace": "kn-ts", **_revision(env)})
     given = Resource({"service.name": name} if (name := env.get("OTEL_SERVICE_NAME")) else {})
     detected = OTELResourceDetector().detect()
     return Resource.create().merge(named).merge(ProcessResourceDetector().detect()).merge(detected).merge(given)
+
+
+def _revision(env: Mapping[str, str]) -> dict[str, str]:
+    """In a pod of Knative Serving its name and its revision, so that what is pushed can be told apart by both.
+
+    Elsewhere the SDK's own random `service.instance.id` stands.
+    """
+    revision, pod = env.get("K_REVISION"), env.get("HOSTNAME")
+    return {"service.instance.id": pod, "service.version": revision} if revision and pod else {}
 
 
 def _span_processors(service: str, env: Mapping[str, str]) -> list[SpanProcessor]:

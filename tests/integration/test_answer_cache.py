@@ -81,6 +81,15 @@ async def test_look_ups_are_counted(cache: AnswerCache, free_port: Any, monkeypa
     assert counted == [("knts.cache.reads", {"outcome": outcome}) for outcome in ("hit", "miss", "error")]
 
 
+async def test_forgotten_answers_are_counted(cache: AnswerCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[tuple[str, int]] = []
+    monkeypatch.setattr(telemetry, "count", lambda name, amount=1: counts.append((name, amount)))
+    await cache.put("local", answer("a", "hamlet"))
+    await cache.forget("local", "hamlet")
+    await cache.forget("local", "hamlet")
+    assert counts == [("knts.cache.forgotten", 1), ("knts.cache.forgotten", 0)]
+
+
 async def test_a_cache_that_is_down_is_temporary(free_port: Any) -> None:
     async with connected(f"redis://127.0.0.1:{free_port()}/0") as nobody:
         cache = AnswerCache(nobody)

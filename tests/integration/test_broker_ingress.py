@@ -237,6 +237,8 @@ async def test_health_readiness_and_metrics(world: World) -> None:
     _, _, text = await world.send("GET", "/metrics")
     assert 'knts_broker_accepted_total{broker="default/kn-ts",matched="yes"} 1.0' in text
     assert 'knts_broker_refused_total{status="400"} 1.0' in text
+    assert 'knts_broker_deliveries_total{outcome="retried",sink="subscriber",trigger="default/t"} 0.0' in text
+    assert 'knts_broker_discarded_total{trigger="default/t",why="no-sink"} 0.0' in text
     assert 'knts_broker_delivery_seconds_count{sink="subscriber",trigger="default/t"} 1.0' in text
 
 

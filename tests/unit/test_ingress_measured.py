@@ -28,6 +28,7 @@ def test_an_answer_is_counted_with_its_times() -> None:
         f"knts_answer_duration_seconds_sum{labels} 2.5",
         f"knts_answer_first_token_seconds_count{labels} 1.0",
         f"knts_answer_first_token_seconds_sum{labels} 0.5",
+        'knts_answers_stale_total{cache="miss"} 0.0',
         f"knts_answers_total{labels} 1.0",
     ]
 
@@ -35,4 +36,12 @@ def test_an_answer_is_counted_with_its_times() -> None:
 @pytest.mark.parametrize("answer", [{}, {"cache": None, "timings_ms": None}, {"cache": "x" * 900, "timings_ms": {}}])
 def test_a_failed_answer_has_no_times_and_no_label_of_its_own(answer: dict[str, object]) -> None:
     ended("failed", answer)
-    assert counted() == ['knts_answers_total{cache="none",status="failed"} 1.0']
+    assert counted() == [
+        'knts_answers_stale_total{cache="none"} 0.0',
+        'knts_answers_total{cache="none",status="failed"} 1.0',
+    ]
+
+
+def test_an_answer_whose_document_has_changed_counts_as_stale() -> None:
+    ended("completed", {"cache": "hit", "stale": True})
+    assert 'knts_answers_stale_total{cache="hit"} 1.0' in counted()

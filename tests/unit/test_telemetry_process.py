@@ -221,6 +221,26 @@ def collector() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
     server.server_close()
 
 
+@pytest.mark.parametrize(
+    ("env", "instance", "version"),
+    [
+        ({"K_REVISION": "svc-00003", "HOSTNAME": "svc-00003-deployment-x1"}, "svc-00003-deployment-x1", "svc-00003"),
+        ({"HOSTNAME": "laptop"}, None, None),  # several run there, so the name is nobody's own
+    ],
+)
+def test_each_process_that_pushes_has_an_instance_of_its_own(
+    collector: tuple[str, list[tuple[str, bytes]]], env: dict[str, str], instance: str | None, version: str | None
+) -> None:
+    endpoint, received = collector
+    telemetry.start("svc", {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, **env})
+    telemetry.count("knts.answers", status="completed")
+    telemetry.stop()
+    pushed = ExportMetricsServiceRequest.FromString(dict(received)["/v1/metrics"])
+    resource = {item.key: item.value.string_value for item in pushed.resource_metrics[0].resource.attributes}
+    assert resource.get("service.version") == version
+    assert resource["service.instance.id"] == instance if instance else len(resource["service.instance.id"]) == 36
+
+
 def test_traces_and_metrics_are_pushed_and_flushed_at_stop(collector: tuple[str, list[tuple[str, bytes]]]) -> None:
     endpoint, received = collector
     telemetry.start("svc", {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_RESOURCE_ATTRIBUTES": "team=docs"})
