@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from functions.llm_answer.sources import Sentence, Source, Weights, prepared, stems_of
+from functions.llm_answer.support import supported
 from functions.llm_answer.text import Word, sentences, stem, words
 
 ENOUGH = 0.5  # share of what a sentence says that a run of shared words must carry
@@ -49,6 +50,11 @@ class Claim:
     words: list[Word]
     hints: frozenset[int]
 
+    @property
+    def says(self) -> bool:
+        """Whether there is anything in it that a passage could carry."""
+        return any(word.informative for word in self.words)
+
 
 @dataclass(frozen=True)
 class Span:
@@ -61,8 +67,20 @@ class Span:
     answer_end: int
 
 
-def cite(answer: str, passages: Sequence[Mapping[str, Any]], question: str) -> list[dict[str, Any]]:
-    """The citations of an answer, in its order.
+@dataclass(frozen=True)
+class Tied:
+    """An answer's citations, in its order, and its sentences.
+
+    Of a sentence, `start` and `end` count code points in the answer, `citations` are the indexes of those that stand in
+    it, and `supported` says whether they carry all that it says.
+    """
+
+    citations: list[dict[str, Any]]
+    sentences: list[dict[str, Any]]
+
+
+def tie(answer: str, passages: Sequence[Mapping[str, Any]], question: str) -> Tied:
+    """Tie each sentence of an answer to what carries it.
 
     `passages` are those that the prompt showed, each with document_id, version, start and text (the document's text
     from `start`). Of each citation, `start` and `end` count code points in the document's text, where `quote` stands
@@ -70,9 +88,29 @@ def cite(answer: str, passages: Sequence[Mapping[str, Any]], question: str) -> l
     """
     sources = [prepared(number, passage) for number, passage in enumerate(passages)]
     weigh = Weights(sources, question)
-    found = [span for claim in _claims(answer) for span in _joined(_carried(claim, sources, weigh))]
-    unique = dict.fromkeys(sorted(found, key=lambda span: (span.answer_start, span.start, span.number)))
-    return [_citation(sources[span.number].passage, span) for span in unique]
+    claims = list(_claims(answer))
+    carried = [_joined(_carried(claim, sources, weigh)) if claim.says else [] for claim in claims]
+    found = sorted(
+        (span for spans in carried for span in spans), key=lambda span: (span.answer_start, span.start, span.number)
+    )
+    unique = list(dict.fromkeys(found))
+    return Tied(
+        [_citation(sources[span.number].passage, span) for span in unique],
+        [
+            {
+                "start": claim.start,
+                "end": claim.end,
+                "supported": supported(claim.words, answer, spans, sources, weigh),
+                "citations": sorted(unique.index(span) for span in spans),
+            }
+            for claim, spans in zip(claims, carried, strict=True)
+        ],
+    )
+
+
+def cite(answer: str, passages: Sequence[Mapping[str, Any]], question: str) -> list[dict[str, Any]]:
+    """The citations alone."""
+    return tie(answer, passages, question).citations
 
 
 def holds(citation: Mapping[str, Any], document_text: str) -> bool:
@@ -93,7 +131,7 @@ def _claims(answer: str) -> Iterator[Claim]:
             for word in words(answer[start:end])
             if not any(marker.start() <= word.start + start < marker.end() for marker in markers)
         ]
-        if any(word.informative for word in inside):
+        if inside:
             yield Claim(start, end, inside, hints)
 
 

@@ -68,6 +68,7 @@ class Weights:
         self.total = len(every)
         self.found = Counter(each for stems in every for each in stems)
         self.asked, self.pairs = stems_of(words(question)), _pairs(words(question))
+        self.numbers = {word.folded for word in words(question) if any(letter.isdigit() for letter in word.folded)}
         self.rarity = {each: math.log(1 + (self.total + 1) / (self.found[each] + 1)) for each in self.asked}
         self.speaks = {(source.number, at): share for source in sources for at, share in self._speaking(source)}
         self.best = max(self.speaks.values(), default=0.0)
