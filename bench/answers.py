@@ -21,9 +21,10 @@ from typing import Any
 from bench.asked import DATA, Asked, own, right, squad
 from bench.measure import machine, table
 from functions.llm_answer import abstention, prompt
-from functions.llm_answer.citations import cite, holds
+from functions.llm_answer.citations import cite
 from functions.llm_answer.guard import Guard
 from knts.answer_keys import PROMPT_VERSION
+from knts.citations import holds
 from knts.clients.ollama import Done, Ollama
 from knts.local.model import NAME
 from knts.local.plan import SMALL_MODEL

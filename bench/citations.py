@@ -17,8 +17,9 @@ from typing import Any
 from bench.asked import DATA, Asked, own, right, squad
 from bench.intervals import share
 from bench.measure import table
-from functions.llm_answer.citations import holds, tie
+from functions.llm_answer.citations import tie
 from functions.llm_answer.text import sentences
+from knts.citations import holds
 
 SEED = 20261
 _NUMBER = re.compile(r"\b\d+\b")
@@ -46,7 +47,10 @@ def variants(asked: Asked, everything: Sequence[Asked], chance: random.Random) -
         yield "another name", sentence[: found.start()] + chance.choice(names) + sentence[found.end() :]
     if (found := _VERB.search(sentence)) and " not " not in sentence:
         yield "denied", sentence[: found.end()] + " not" + sentence[found.end() :]
-    yield "lengthened", sentence.rstrip(".") + ", as professor Wilbur Thackeray discovered while he repaired a lighthouse."
+    yield (
+        "lengthened",
+        sentence.rstrip(".") + ", as professor Wilbur Thackeray discovered while he repaired a lighthouse.",
+    )
     other = chance.choice([each for each in everything if each.passages[0]["title"] != asked.passages[0]["title"]])
     yield "from another passage", next(_sentences(other))
 
@@ -59,7 +63,7 @@ def _sentences(asked: Asked) -> Iterator[str]:
 
 def judged(every: Sequence[Asked]) -> dict[str, list[bool]]:
     """For each way, whether the sentences made so were called supported."""
-    chance, found = random.Random(SEED), defaultdict(list)  # noqa: S311 - no secret
+    chance, found = random.Random(SEED), defaultdict(list)
     for asked in every:
         for way, sentence in variants(asked, every, chance):
             told = tie(sentence, asked.passages, asked.question).sentences
@@ -69,7 +73,7 @@ def judged(every: Sequence[Asked]) -> dict[str, list[bool]]:
 
 def corrupted(every: Sequence[Asked], times: int) -> tuple[int, int]:
     """Citations with one changed character, offset, digest or document: how many there were, how many were caught."""
-    chance, tried, caught = random.Random(SEED), 0, 0  # noqa: S311
+    chance, tried, caught = random.Random(SEED), 0, 0
     for asked in every:
         sentence = next(_sentences(asked))
         for citation in tie(sentence, asked.passages, asked.question).citations[:1]:

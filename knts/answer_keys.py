@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-PROMPT_VERSION = "2"  # of llm-answer's prompt, rules of abstention and citations: another one, other answers
+PROMPT_VERSION = "3"  # of llm-answer's prompt, rules of abstention and citations: another one, other answers
 
 Evidence = Sequence[tuple[str, int, int]]  # (document id, version, chunk) in the order that the prompt shows
 

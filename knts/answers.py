@@ -6,8 +6,10 @@ The same object is the last event of a stream, the JSON answer, and what `GET /v
 from collections.abc import Mapping
 from typing import Any
 
-KEPT = ("status", "answer", "model", "citations", "passages", "usage")
-OPTIONAL = ("stale", "reason", "problem")
+from knts import citations
+
+KEPT = ("status", "answer", "model", "citations", "sentences", "withheld", "passages", "usage")
+OPTIONAL = ("stale", "withheld", "reason", "problem")
 
 
 def compose(ask: Mapping[str, str], final: Mapping[str, Any]) -> dict[str, Any]:
@@ -16,19 +18,21 @@ def compose(ask: Mapping[str, str], final: Mapping[str, Any]) -> dict[str, Any]:
     `ask` is the ask's hash with its `id`; `final` the final object of its flight, of a cache hit or of a failure.
     Times are in ms since the epoch in both; `timings_ms` counts from when the question came, None where unknown.
     """
-    return {
+    answer = {
         "id": ask["id"],
         "question": ask.get("question", ""),
         "status": final.get("status", "failed"),
         "answer": final.get("answer", ""),
         "model": final.get("model", ""),
         "citations": list(final.get("citations", ())),
+        "sentences": list(final.get("sentences", ())),
         "passages": list(final.get("passages", ())),
         "cache": ask.get("cache", "miss"),
         "usage": final.get("usage") or {"prompt_tokens": 0, "completion_tokens": 0},
         "timings_ms": _timings(ask, final),
         **{name: final[name] for name in OPTIONAL if name in final},
     }
+    return {**answer, "digest": citations.seal(answer)}
 
 
 def _timings(ask: Mapping[str, str], final: Mapping[str, Any]) -> dict[str, float | None]:

@@ -34,13 +34,15 @@ log = logging.getLogger(__name__)
 class Limits:
     """How many seconds a search, an answer that is listened to, and one that is not, may take.
 
-    `queue` is how many different questions may wait for one model.
+    `queue` is how many different questions may wait for one model, `strict` whether answers are strict where the
+    request does not say.
     """
 
     search: float = 10.0
     answer: float = 120.0
     unheard: float = 600.0
     queue: int = 32
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Ingress(Documents):
         raise UpstreamFailed("the search ended without a result")
 
     async def ask(self, who: Principal, request: dict[str, Any], *, listening: bool) -> str:
-        """Start to answer `{"question", "filters"?, "model"?, "max_passages"?, "cache"?, "conversation_id"?}`.
+        """Start to answer an AnswerRequest of `schemas/openapi.yaml`: a question and how to answer it.
 
         The new answer's id; it may have ended already, from the cache. `listening`: somebody follows it from now on,
         and when nobody does any more for 30 s its generation may stop.
@@ -94,7 +96,8 @@ class Ingress(Documents):
         return await self._begin(who, request, listening=True)
 
     async def _begin(self, who: Principal, request: dict[str, Any], *, listening: bool) -> Begun:
-        data = checked(events.ANSWER_REQUESTED, request, groups=list(who.groups))
+        said = {"strict": True, **request} if self.limits.strict else request
+        data = checked(events.ANSWER_REQUESTED, said, groups=list(who.groups))
         seconds = self.limits.answer if listening else self.limits.unheard
         if (known := await self._recall(who, data)) is not None:
             return Begun(*await self.asks.open_answered(who, data["question"], seconds, known))

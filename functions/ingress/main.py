@@ -33,7 +33,7 @@ from knts.clients.tailer import Tailer
 from knts.clients.typesense import Typesense
 from knts.errors import NotFound
 from knts.runtime import HttpFunction, RuntimeSettings, problem_response
-from knts.settings import CacheRedis, DurableRedis, Sink, TypesenseServer, positive_int, read, seconds, setting
+from knts.settings import CacheRedis, DurableRedis, Sink, TypesenseServer, flag, positive_int, read, seconds, setting
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ class IngressSettings:
     )
     model: str = setting("OLLAMA_MODEL", "llm-answer's model, for which questions wait that name none")
     queue: int = setting("KNTS_QUEUE", "different questions that may wait for one model", 32, parse=positive_int)
+    strict: bool = setting(
+        "KNTS_STRICT", "true: answers are strict where the request does not say `strict`", False, parse=flag
+    )
     streams: int = setting("KNTS_STREAMS", "answers that are read here at the same time", 8000, parse=positive_int)
     road: int = setting("KNTS_QUESTIONS", "questions on their way from here to a flight", 512, parse=positive_int)
     searches: int = setting("KNTS_SEARCHES", "searches under way here at most", 64, parse=positive_int)
@@ -100,7 +103,7 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
             asks=Asks(Channel(durable), flights, tailer, records),
             presence=presence,
             remembered=Remembered(records, AnswerCache(cache), settings.model),
-            limits=Limits(settings.search, settings.answer, settings.unheard, settings.queue),
+            limits=Limits(settings.search, settings.answer, settings.unheard, settings.queue, settings.strict),
             doors=settings.doors,
             model=settings.model,
         )

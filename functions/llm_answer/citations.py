@@ -6,7 +6,6 @@ nor does a name that merely occurs somewhere, where another place speaks of what
 Markers such as [1] that the model wrote are hints between equals, never proof, and stay in the answer as written.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from functions.llm_answer.sources import Sentence, Source, Weights, prepared, stems_of
 from functions.llm_answer.support import supported
 from functions.llm_answer.text import Word, sentences, stem, words
+from knts.citations import digest
 
 ENOUGH = 0.5  # share of what a sentence says that a run of shared words must carry
 ENOUGH_SPREAD = 0.6  # the same for words that stand apart: more, since their order proves nothing
@@ -111,13 +111,6 @@ def tie(answer: str, passages: Sequence[Mapping[str, Any]], question: str) -> Ti
 def cite(answer: str, passages: Sequence[Mapping[str, Any]], question: str) -> list[dict[str, Any]]:
     """The citations alone."""
     return tie(answer, passages, question).citations
-
-
-def holds(citation: Mapping[str, Any], document_text: str) -> bool:
-    """Whether a citation is true of a document's text: the quote stands there, and its digest is right."""
-    start, end, quote = citation["start"], citation["end"], citation["quote"]
-    there = 0 <= start < end <= len(document_text) and document_text[start:end] == quote
-    return there and bool(citation["sha256"] == _digest(quote))
 
 
 def _claims(answer: str) -> Iterator[Claim]:
@@ -253,7 +246,7 @@ def _citation(passage: Mapping[str, Any], span: Span) -> dict[str, Any]:
         "start": passage["start"] + span.start,
         "end": passage["start"] + span.end,
         "quote": quote,
-        "sha256": _digest(quote),
+        "sha256": digest(quote),
         "answer_start": span.answer_start,
         "answer_end": span.answer_end,
     }
@@ -269,7 +262,3 @@ def _informative(run: Run, claim: Claim) -> int:
 
 def _numbers(claim: Claim) -> set[str]:
     return {word.folded for word in claim.words if any(letter.isdigit() for letter in word.folded)}
-
-
-def _digest(quote: str) -> str:
-    return hashlib.sha256(quote.encode()).hexdigest()

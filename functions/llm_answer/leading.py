@@ -15,13 +15,14 @@ from typing import Any
 
 from functions.llm_answer import abstention, outcome
 from functions.llm_answer.batching import batched
-from functions.llm_answer.citations import cite
+from functions.llm_answer.citations import tie
 from functions.llm_answer.currency import currency
 from functions.llm_answer.guard import Guard
 from functions.llm_answer.outcome import Work
 from functions.llm_answer.ports import Models, Tools
 from functions.llm_answer.preparing import fallback
 from functions.llm_answer.prompt import tokens
+from functions.llm_answer.strictness import Strict
 from knts.channel import CITATION, DELTA, QUEUED, RESET
 from knts.clients.flights import RENEW_SECONDS
 from knts.clients.ollama import Done, NoFirstToken, OllamaAway
@@ -45,10 +46,15 @@ Ending = tuple[list[tuple[str, dict[str, Any]]], dict[str, Any]]  # the last fra
 
 @dataclass
 class Progress:
-    """How far an answer has come. `text` is what its readers have, `place` where it waits or writes."""
+    """How far an answer has come. `text` is what its readers have, `place` where it waits or writes.
+
+    `said` is all that the model said; `strict`, where it is to be strict, decides what readers get of it.
+    """
 
     place: Place
     text: str = ""
+    said: str = ""
+    strict: Strict | None = None
     written: bool = False  # whether any of it is this leader's
     queued_ms: float = 0.0
     first_token_at: int | None = None
@@ -115,17 +121,20 @@ async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) 
         await _stream(work, await _given(work, joined, progress, tools), joined, progress, tools)
     if not progress.wrote:
         raise Permanent("the model wrote nothing")
-    if not progress.text:
-        return [], _final(work, progress, "abstained", reason=abstention.NO_WORDS)
-    if reason := abstention.after(progress.text):
+    if reason := abstention.after(progress.said):
         return [], _final(work, progress, "abstained", reason=reason)
-    citations = await asyncio.to_thread(cite, progress.text, work.shown, work.asked.question)  # keeps renewing
+    if not progress.text:
+        reason = abstention.UNSUPPORTED if progress.said else abstention.NO_WORDS
+        return [], _final(work, progress, "abstained", reason=reason)
+    tied = await asyncio.to_thread(tie, progress.text, work.shown, work.asked.question)  # keeps renewing
+    citations = tied.citations
     now = await currency(tools.records, work.asked.event.tenant, work.shown)
     if now.removed:
         return _withheld(work, progress)
     frames = [(CITATION, citation) for citation in citations]
     doubt = {} if citations else {"reason": abstention.UNSUPPORTED}
-    return frames, _final(work, progress, "completed", citations=citations, stale=now.stale(citations), **doubt)
+    parts = {"citations": citations, "sentences": tied.sentences, "stale": now.stale(citations)}
+    return frames, _final(work, progress, "completed", **parts, **doubt)
 
 
 def _withheld(work: Work, progress: Progress) -> Ending:
@@ -136,7 +145,9 @@ def _withheld(work: Work, progress: Progress) -> Ending:
 
 def _final(work: Work, progress: Progress, status: str, **more: Any) -> dict[str, Any]:
     usage = progress.done.usage if progress.done else outcome.NO_TOKENS
-    return outcome.final(status, work, _now_ms(), answer=progress.text, usage=usage, **progress.times, **more)
+    left_out = {"withheld": progress.strict.withheld} if progress.strict else {}
+    told = {**progress.times, **left_out, **more}
+    return outcome.final(status, work, _now_ms(), answer=progress.text, usage=usage, **told)
 
 
 @contextlib.asynccontextmanager
@@ -191,14 +202,15 @@ def _models(work: Work, tools: Tools) -> Models:
 async def _stream(work: Work, given: str, joined: Joined, progress: Progress, tools: Tools) -> None:
     """The model's words as deltas, as far as the guard lets them through; it may end the call before the model does."""
     guard = Guard(work.marks, work.options.get("num_predict", 0), given)
+    progress.strict = Strict(work.shown, work.asked.question) if work.asked.strict else None
     pieces = 0
     async with _called(work, given, tools) as batches:
         async for batch in batches:
             texts = [piece for piece in batch if isinstance(piece, str)]
             pieces += len(texts)
             guard.feed("".join(texts))
-            if not progress.text.startswith(guard.shown):
-                await _show(guard.shown, work, joined, progress, tools)
+            if not progress.text.startswith(good := await _released(guard.shown, progress, whole=False)):
+                await _show(good, work, joined, progress, tools)
             progress.done = next((piece for piece in batch if isinstance(piece, Done)), progress.done)
             if guard.stopped:
                 break
@@ -207,7 +219,15 @@ async def _stream(work: Work, given: str, joined: Joined, progress: Progress, to
         progress.done = Done("stop", outcome.read_tokens(work), pieces)
     if given:
         progress.done = replace(progress.done, completion_tokens=progress.done.completion_tokens + tokens(given))
-    await _show(guard.end(cut=progress.done.reason == "length"), work, joined, progress, tools)
+    progress.said = guard.end(cut=progress.done.reason == "length")
+    await _show(await _released(progress.said, progress, whole=True), work, joined, progress, tools)
+
+
+async def _released(text: str, progress: Progress, *, whole: bool) -> str:
+    """What readers may get of what the guard lets through; a strict answer is judged beside, which keeps renewing."""
+    if progress.strict is None:
+        return text
+    return await asyncio.to_thread(progress.strict.released, text, whole=whole)
 
 
 async def _show(text: str, work: Work, joined: Joined, progress: Progress, tools: Tools) -> None:

@@ -49,6 +49,11 @@ class Asked:
         return str(self.request.get("cache", "use"))
 
     @property
+    def strict(self) -> bool:
+        """Whether only sentences that a passage supports may be shown."""
+        return bool(self.request.get("strict"))
+
+    @property
     def fast_key(self) -> str | None:
         """The key by which ingress may find this answer, or None: follow-ups depend on what was said before."""
         if self.mode == "off" or not self.index_token or "conversation_id" in self.request:
@@ -107,6 +112,7 @@ def final(status: str, work: Work, at_ms: int, **more: Any) -> dict[str, Any]:
         "model": work.model,
         **({"key": work.key, "fallback": work.fallback} if work.model else {}),
         "citations": [],
+        "sentences": [],
         "passages": list(work.shown),
         "usage": NO_TOKENS,
         "stale": False,
@@ -157,6 +163,8 @@ def _completed(work: Work, end: Mapping[str, Any], cache: str) -> dict[str, Any]
         "answer": end["answer"],
         "model": end["model"],
         "citations": end["citations"],
+        "sentences": end.get("sentences", []),
+        "withheld": end.get("withheld"),
         "passages": end["passages"],
         "evidence": evidence_of(end["passages"]),
         "usage": end["usage"],

@@ -46,5 +46,6 @@ async def _of(asked: Asked, tools: Tools, models: Models, *, fallback: bool = Fa
         raise UnknownModel(error.detail, errors=[{"field": "model", "rule": error.detail}]) from error
     options = asked.request.get("options", {})
     made = prompt.compose(asked.question, asked.passages, options, model.context, tools.limits.budget)
-    version = f"{PROMPT_VERSION}/{tools.limits.prompt}"  # the same evidence may be shown more or less of
+    # The same evidence may be shown more or less of, and less may be shown of the same answer.
+    version = f"{PROMPT_VERSION}/{tools.limits.prompt}{'/strict' if asked.strict else ''}"
     return Work(asked, model.name, model.digest, fallback, made.options, version, made.messages, made.shown, made.marks)

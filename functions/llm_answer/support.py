@@ -12,10 +12,11 @@ from functions.llm_answer.sources import Sentence, Source, Weights, stems_of
 from functions.llm_answer.text import Word, stem, words
 
 ENOUGH = 0.7  # share of what a sentence adds to the question that the cited sentences and their titles must have
-DENIALS = frozenset(
-    "not no never none nobody nothing nowhere neither nor without cannot can't couldn't didn't doesn't don't hadn't "
-    "hasn't haven't isn't aren't mustn't shouldn't wasn't weren't won't wouldn't".split()
-)
+_DENIALS = """
+    not no never none nobody nothing nowhere neither nor without cannot can't couldn't didn't doesn't don't hadn't
+    hasn't haven't isn't aren't mustn't shouldn't wasn't weren't won't wouldn't
+"""
+DENIALS = frozenset(_DENIALS.split())
 NEAR = 6  # words before the first shared one within which a denial still concerns what is shared
 
 

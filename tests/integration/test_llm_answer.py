@@ -693,8 +693,10 @@ async def test_who_waits_for_a_slot_is_told_his_place(redis: Redis, redis_cache:
         at.ollama.scripts = [[line("In Denmark."), 0.3, done()]]
         asking = [asyncio.create_task(at.ask("a0"))]
         await at.ollama.streaming.wait()
-        for ask, place in (("a1", 1), ("a2", 2)):
-            asking.append(asyncio.create_task(at.ask(ask, question=f"Where is Hamlet {ask}?")))
+        for ask, place in (("a1", 1), ("a2", 2)):  # of tickets that came at the same time, the name decides
+            await at.opened(ask, line="knts:line:small:latest:", ticket=f"{'t' * 16}{ask}")
+            event = found(ask, passage(), question=f"Where is Hamlet {ask}?")
+            asking.append(asyncio.create_task(at.deliver(event)))
             await until(lambda ask=ask, place=place: _told(at, ask, place))
         await asyncio.gather(*asking)
         told = [data for name, data in await at.frames("a2") if name == "queued" and "position" in data]

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knts import answers
+from knts import answers, citations
 from knts.schemas import SCHEMAS
 
 ASK = {
@@ -44,11 +44,13 @@ def test_a_finished_answer() -> None:
         "answer": "Here.",
         "model": "m",
         "citations": [],
+        "sentences": [],
         "passages": [],
         "cache": "shared",
         "usage": {"prompt_tokens": 1, "completion_tokens": 2},
         "timings_ms": {"queued": 7.5, "search": 2.5, "first_token": 100, "total": 200.5},
         "stale": True,
+        "digest": citations.seal({**FINAL, "question": "Where?", "sentences": []}),
     }
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.llm_answer.citations import cite, holds
+from functions.llm_answer.citations import cite
+from knts.citations import holds
 
 HAMLET = (
     "The scene is in Denmark. Marcellus and Bernardo keep watch at Elsinore, the royal castle, in 1602. "

@@ -49,6 +49,8 @@ class Answer:
     sources: tuple[Source, ...]
     nearest: tuple[Source, ...]
     reason: str
+    unsupported: int
+    withheld: int
     stale: bool
     cache_note: str
     facts: tuple[str, ...]
@@ -57,18 +59,20 @@ class Answer:
 def answer(final: Mapping[str, Any]) -> Answer:
     """An answer's final object as it is shown: numbered by the passages it cites, in the order it cites them."""
     text, cited = final.get("answer") or "", final.get("citations") or []
-    passages = final.get("passages") or []
+    passages, sentences = final.get("passages") or [], final.get("sentences") or []
     sources: dict[tuple[Any, ...], Source] = {}
     citations = tuple(_citation(index, citation, passages, sources) for index, citation in enumerate(cited))
     return Answer(
         id=final.get("id", ""),
         question=final.get("question", ""),
         status=final["status"],
-        pieces=marks.cited(text, cited),
+        pieces=marks.cited(text, cited, sentences),
         citations=citations,
         sources=tuple(sources.values()),
         nearest=tuple(source(number, passage) for number, passage in enumerate(passages, 1)),
         reason=_reason(final),
+        unsupported=sum(not each["supported"] for each in sentences),
+        withheld=final.get("withheld") or 0,
         stale=bool(final.get("stale")),
         cache_note=CACHE_NOTES.get(final.get("cache") or "", ""),
         facts=facts(final),
@@ -122,6 +126,8 @@ def announcement(answer: Answer) -> str:
     if answer.status == "completed":
         count = len(answer.sources)
         sources = "no sources" if not count else "1 source" if count == 1 else f"{count} sources"
+        if answer.unsupported:
+            sources += f", and {counted(answer.unsupported)} that no passage supports"
         return f"The answer, with {sources}: {''.join(piece.text for piece in answer.pieces)}"
     told = {
         "abstained": "The documents don’t answer this.",
@@ -130,6 +136,11 @@ def announcement(answer: Answer) -> str:
         "unknown": "There is no such answer here.",
     }
     return told.get(answer.status, "The answer failed.")
+
+
+def counted(count: int) -> str:
+    """A number of sentences in words."""
+    return "1 sentence" if count == 1 else f"{count} sentences"
 
 
 def facts(final: Mapping[str, Any]) -> tuple[str, ...]:

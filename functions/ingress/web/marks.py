@@ -31,11 +31,16 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of an answer: whether a citation covers it, and the citations (by index) whose numbers follow it."""
+    """A piece of an answer: whether a citation covers it, and the citations (by index) whose numbers follow it.
+
+    `doubted`: it belongs to a sentence that no passage supports; `doubt`: such a sentence ends with it.
+    """
 
     text: str
     cited: bool = False
     after: tuple[int, ...] = ()
+    doubted: bool = False
+    doubt: bool = False
 
 
 def merged(ranges: Iterable[Sequence[int]], length: int) -> list[Range]:
@@ -88,15 +93,23 @@ def _word_end(text: str, at: int) -> int:
     return len(text) if len(text) - at < 40 else at
 
 
-def cited(answer: str, citations: Sequence[Mapping[str, Any]]) -> tuple[Piece, ...]:
-    """The answer cut at the borders of its citations; each citation's index follows the piece it ends with."""
+def cited(
+    answer: str, citations: Sequence[Mapping[str, Any]], sentences: Iterable[Mapping[str, Any]] = ()
+) -> tuple[Piece, ...]:
+    """The answer cut at the borders of its citations and of the sentences that are not supported.
+
+    Each citation's index follows the piece it ends with.
+    """
     places = [_place(citation, len(answer)) for citation in citations]
-    borders = sorted({0, len(answer), *(border for place in places for border in place)})
+    doubted = merged(((each["start"], each["end"]) for each in sentences if not each["supported"]), len(answer))
+    borders = sorted({0, len(answer), *(border for place in [*places, *doubted] for border in place)})
     opening = _ending_at(0, places)
     pieces = [Piece("", after=opening)] if opening else []
     for start, end in pairwise(borders):
         covered = any(one <= start and end <= other for one, other in places)
-        pieces.append(Piece(answer[start:end], covered, _ending_at(end, places)))
+        doubtful = any(one <= start and end <= other for one, other in doubted)
+        last = any(end == other for _, other in doubted)
+        pieces.append(Piece(answer[start:end], covered, _ending_at(end, places), doubtful, last))
     return tuple(pieces)
 
 

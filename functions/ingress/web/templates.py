@@ -19,6 +19,7 @@ from functions.ingress.web.assets import Asset
 from functions.ingress.web.marks import Piece, Run
 
 _CLOSING = re.compile(r"\A[.,;:!?…)\]}”’»\"']*")
+DOUBT = Markup(' <small class="doubt">unsupported</small>')  # said in words: neither colour nor line alone tells it
 FOLDER = Path(__file__).parent / "templates"
 HTMX_CONFIG = {
     "allowEval": False,  # the Content-Security-Policy forbids it
@@ -49,7 +50,7 @@ class Templates:
         )
         self.environment.globals.update(assets=assets, htmx_config=orjson.dumps(HTMX_CONFIG).decode())
         self.environment.filters.update(
-            runs=marked, answered=answered, tally=hits.tally, host=lambda url: urlsplit(url).netloc
+            runs=marked, answered=answered, tally=hits.tally, counted=answers.counted, host=host
         )
 
     def fragment(self, name: str, request: Request, /, **context: Any) -> Markup:
@@ -91,11 +92,14 @@ def answered(answer: answers.Answer) -> Markup:
     following = [*(piece.text for piece in answer.pieces[1:]), ""]
     taken = 0
     for piece, next_text in zip(answer.pieces, following, strict=False):
-        form = '<span class="cited">{}</span>' if piece.cited and answer.citations else "{}"
+        names = (["cited"] if piece.cited and answer.citations else []) + (["doubted"] if piece.doubted else [])
+        form = f'<span class="{" ".join(names)}">{{}}</span>' if names else "{}"
         parts.append(Markup(form).format(piece.text[taken:]))  # noqa: S704 - a constant; format escapes
         taken = len(next_text) - len(_CLOSING.sub("", next_text, count=1)) if piece.after else 0
         if piece.after:
             parts.append(Markup('<span class="kept">{}{}</span>').format(_numbers(answer, piece), next_text[:taken]))
+        if piece.doubt:
+            parts.append(DOUBT)
     return Markup("").join(parts)
 
 
