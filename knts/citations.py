@@ -54,9 +54,14 @@ def faults(answer: Mapping[str, Any], documents: Mapping[str, Text]) -> list[str
     for passage in answer["passages"]:
         document = documents.get(passage["document_id"])
         same = document is None or document.version in (0, passage["version"])
-        if document and same and document.text[passage["start"] : passage["end"]] != passage["text"]:
+        if document and same and not _stands(passage, document.text):
             broken.append(f"a passage of {passage['document_id']!r} differs from the document")
     return broken
+
+
+def _stands(passage: Mapping[str, Any], document_text: str) -> bool:
+    start, end = passage["start"], passage["end"]
+    return 0 <= start < end <= len(document_text) and document_text[start:end] == passage["text"]
 
 
 def _of_citation(citation: Mapping[str, Any], answer: str, documents: Mapping[str, Text]) -> Iterator[str]:

@@ -113,6 +113,7 @@ def _print_end(final: Mapping[str, Any], asking: Asking) -> None:
         console.print("The documents don't answer this.")
     elif final["status"] not in (COMPLETED, ABSTAINED_FRAME):
         output.err().print(f"knts: {failure(final)}", markup=False)
+    _print_doubts(console, final)
     _print_sources(console, final.get("citations") or [])
     output.err().print(summary(final), style="dim", markup=False)
 
@@ -121,6 +122,16 @@ def failure(final: Mapping[str, Any]) -> str:
     """Why there is no answer, in a sentence."""
     problem = final.get("problem") or {}
     return output.shown(str(problem.get("detail") or final.get("reason") or f"the answer {final['status']}"))
+
+
+def _print_doubts(console: Console, final: Mapping[str, Any]) -> None:
+    """What of the answer no passage supports."""
+    doubted = [each for each in final.get("sentences") or [] if not each["supported"]]
+    for each in doubted:
+        said = " ".join(output.shown(final["answer"][each["start"] : each["end"]]).split())
+        console.print(f"unsupported: {said}", style="yellow", markup=False)
+    if left_out := final.get("withheld"):
+        console.print(f"left out, since no passage supports it: {left_out} sentence(s)", style="yellow", markup=False)
 
 
 def _print_sources(console: Console, citations: Sequence[Mapping[str, Any]]) -> None:

@@ -149,6 +149,7 @@ def search(
 @click.option("--passages", type=click.IntRange(1, 20), help="Passages that the answer may use, at most.")
 @click.option("--no-cache", "cache", flag_value="off", help="Neither read nor write the answer cache.")
 @click.option("--refresh", "cache", flag_value="refresh", help="Answer anew, and remember that answer.")
+@click.option("--strict", is_flag=True, help="Leave out every sentence that no passage supports.")
 @_server
 def ask(
     question: tuple[str, ...],
@@ -156,6 +157,7 @@ def ask(
     filters: tuple[str, ...],
     passages: int | None,
     cache: str | None,
+    strict: bool,
     url: str,
     as_json: bool,
 ) -> None:
@@ -170,8 +172,34 @@ def ask(
 
     wanted = {key: values[0] if len(values) == 1 else values for key, values in _pairs(filters, "a filter").items()}
     options = {"model": model, "filters": wanted or None, "max_passages": passages, "cache": cache}
+    options["strict"] = strict or None
     request = {"question": " ".join(question), **{key: value for key, value in options.items() if value}}
     run_to_exit(run(url, _key(), request, as_json=as_json))
+
+
+@cli.command(short_help="Check an answer against the documents.")
+@click.argument("answer", metavar="ANSWER.json")
+@click.argument("paths", nargs=-1)
+@click.option("--prefix", default="", help="What was put before the documents' ids when they were loaded.")
+@_server
+def verify(answer: str, paths: tuple[str, ...], prefix: str, url: str, as_json: bool) -> None:
+    """Check that an answer is as it was written, and that the documents say what it quotes, byte for byte.
+
+    ANSWER.json is what `knts ask --json` printed, - the standard input. PATHS are the documents, as they were given
+    to `knts load`: then no server is asked. Without them, the server's own texts are read.
+
+    \b
+    Exit codes: 0 every byte is right, 1 something is not, 2 that is no answer, 3 nothing answers at the address
+
+    \b
+    Examples:
+      knts ask --json 'Who kills Polonius?' > answer.json
+      knts verify answer.json
+      knts verify answer.json ~/plays
+    """
+    from knts.cli.verifying import run
+
+    run_to_exit(run(url, _key(), answer, paths, prefix, as_json=as_json))
 
 
 @cli.command(short_help="Watch the events that flow.")

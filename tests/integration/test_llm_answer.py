@@ -103,6 +103,48 @@ class TestAnswering:
         assert one.payload["key"] != reply.payload["key"]
 
 
+class TestStrict:
+    TOLD = ("The scene is in ", "Denmark. Falstaff drinks sack", " in Eastcheap. Bernardo keeps watch at Elsinore.")
+    SUPPORTED = "The scene is in Denmark. Bernardo keeps watch at Elsinore."
+
+    async def test_a_sentence_is_shown_when_a_passage_supports_it_and_left_out_when_none_does(self, at: Desk) -> None:
+        at.ollama.scripts = [says(*self.TOLD)]
+        reply = await at.ask(strict=True)
+        final = await at.final()
+        assert await at.text() == final["answer"] == self.SUPPORTED
+        assert "reset" not in await at.types()
+        assert [each["supported"] for each in final["sentences"]] == [True, True]
+        assert final["withheld"] == 1
+        assert reply is not None
+        assert (reply.payload["withheld"], reply.payload["sentences"]) == (1, final["sentences"])
+
+    async def test_nothing_that_is_held_back_reaches_a_reader(self, at: Desk) -> None:
+        at.ollama.scripts = [[line("The scene is in Denmark. Falstaff drinks"), WAIT_FOREVER]]
+        asking = asyncio.create_task(at.ask(strict=True))
+        await until(at.text)
+        assert await at.text() == "The scene is in Denmark."
+        asking.cancel()
+        await asyncio.wait([asking])
+
+    async def test_an_answer_of_which_nothing_is_supported_abstains(self, at: Desk) -> None:
+        at.ollama.scripts = [says("Falstaff drinks sack. He is in Eastcheap.")]
+        await at.ask(strict=True)
+        final = await at.final()
+        assert (final["status"], final["answer"], final["withheld"]) == ("abstained", "", 2)
+        assert final["passages"] == [passage()]
+        assert "delta" not in await at.types()
+
+    async def test_a_strict_answer_is_another_one_in_the_cache(self, at: Desk) -> None:
+        at.ollama.scripts = [says(*self.TOLD)]
+        await at.store(await at.ask("a1"))
+        await at.store(await at.ask("a2", strict=True))
+        await at.ask("a3", strict=True)
+        answers_given = [(await at.final(ask))["answer"] for ask in ("a1", "a2", "a3")]
+        assert answers_given == ["".join(self.TOLD), self.SUPPORTED, self.SUPPORTED]
+        assert len(at.ollama.asked) == 2
+        assert (await at.final("a3"))["withheld"] == 1
+
+
 class TestCache:
     async def test_a_cached_answer_is_served_without_the_model(self, at: Desk) -> None:
         await at.store(await at.ask("a1"))

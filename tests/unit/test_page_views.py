@@ -71,6 +71,40 @@ def test_numbers_are_put_into_the_text_and_change_nothing_else(text: str, places
     assert unescape(re.sub(r"</?span[^>]*>", "", bare)) == text
 
 
+def test_what_no_passage_supports_is_marked_in_words_at_its_end() -> None:
+    text = "In Denmark. Falstaff drinks."
+    parts = [
+        {"start": 0, "end": 11, "supported": True, "citations": [0]},
+        {"start": 12, "end": 28, "supported": False, "citations": []},
+    ]
+    shown = answers.answer(final(answer=text, citations=[CITATION], passages=[PASSAGE], sentences=parts))
+
+    html = answered(shown)
+
+    assert html.endswith('<span class="doubted">Falstaff drinks.</span> <small class="doubt">unsupported</small>')
+    assert html.count("unsupported") == 1
+    assert answers.announcement(shown).startswith(
+        "The answer, with 1 source, and 1 sentence that no passage supports: "
+    )
+
+
+@given(
+    st.text(alphabet="ab .,)<", min_size=1, max_size=12),
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=3),
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=3),
+)
+def test_marks_of_support_are_put_into_the_text_and_change_nothing_else(
+    text: str, places: list[tuple[int, int]], doubted: list[tuple[int, int]]
+) -> None:
+    cited = [{**CITATION, "answer_start": min(place), "answer_end": max(place)} for place in places]
+    parts = [{"start": min(each), "end": max(each), "supported": False, "citations": []} for each in doubted]
+
+    html = answered(answers.answer(final(answer=text, citations=cited, passages=[PASSAGE], sentences=parts)))
+
+    bare = re.sub(r"<button[^>]*>\[\d+\]</button>| <small[^>]*>unsupported</small>", "", html)
+    assert unescape(re.sub(r"</?span[^>]*>", "", bare)) == text
+
+
 @pytest.mark.parametrize("passages", [[], [{**PASSAGE, "version": 2}], [{**PASSAGE, "end": 120}]])
 def test_a_citation_whose_passage_is_not_there_shows_its_quote(passages: list[dict[str, Any]]) -> None:
     (citation,) = answers.answer(final(citations=[CITATION], passages=passages)).citations
