@@ -9,7 +9,7 @@ from typing import Any
 from knts import citations
 
 KEPT = ("status", "answer", "model", "citations", "sentences", "withheld", "passages", "usage")
-OPTIONAL = ("stale", "withheld", "reason", "problem")
+OPTIONAL = ("stale", "withheld", "reason", "finish_reason", "problem")
 
 
 def compose(ask: Mapping[str, str], final: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def from_completed(data: Mapping[str, Any], at_ms: int) -> dict[str, Any]:
     final: dict[str, Any] = {name: data[name] for name in KEPT if name in data}
     final["passages"] = list(data.get("passages", ()))
     return {**final, "stale": bool(data.get("stale")), "first_token_at": at_ms, "finished_at": at_ms} | (
-        {"reason": data["reason"]} if data.get("reason") else {}
+        {name: data[name] for name in ("reason", "finish_reason") if data.get(name)}
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from functions.llm_answer import abstention, outcome
+from functions.llm_answer import abstention, outcome, structured
 from functions.llm_answer.batching import batched
 from functions.llm_answer.citations import tie
 from functions.llm_answer.currency import currency
@@ -121,12 +121,16 @@ async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) 
         await _stream(work, await _given(work, joined, progress, tools), joined, progress, tools)
     if not progress.wrote:
         raise Permanent("the model wrote nothing")
-    if reason := abstention.after(progress.said):
+    told = abstention.after if work.asked.format is None else structured.abstains
+    if work.asked.format is not None:
+        structured.check(progress.said, work.asked.format)
+    if reason := told(progress.said):
         return [], _final(work, progress, "abstained", reason=reason)
     if not progress.text:
         reason = abstention.UNSUPPORTED if progress.said else abstention.NO_WORDS
         return [], _final(work, progress, "abstained", reason=reason)
-    tied = await asyncio.to_thread(tie, progress.text, work.shown, work.asked.question)  # keeps renewing
+    find = tie if work.asked.format is None else structured.tie
+    tied = await asyncio.to_thread(find, progress.text, work.shown, work.asked.question)  # keeps renewing
     citations = tied.citations
     now = await currency(tools.records, work.asked.event.tenant, work.shown)
     if now.removed:
@@ -146,7 +150,8 @@ def _withheld(work: Work, progress: Progress) -> Ending:
 def _final(work: Work, progress: Progress, status: str, **more: Any) -> dict[str, Any]:
     usage = progress.done.usage if progress.done else outcome.NO_TOKENS
     left_out = {"withheld": progress.strict.withheld} if progress.strict else {}
-    told = {**progress.times, **left_out, **more}
+    cut = {"finish_reason": "length"} if progress.done and progress.done.reason == "length" else {}
+    told = {**progress.times, **left_out, **cut, **more}
     return outcome.final(status, work, _now_ms(), answer=progress.text, usage=usage, **told)
 
 
@@ -179,9 +184,12 @@ async def _given(work: Work, joined: Joined, progress: Progress, tools: Tools) -
     """The words of a leader who is gone that the model goes on with, if it wrote them and can: all but the last one.
 
     That may be half a word, cut where a token ended, and a model would make another of it. What it says instead is held
-    against what readers have, as is the whole answer of a model that has to begin again.
+    against what readers have, as is the whole answer of a model that has to begin again; so has one that is held to a
+    schema, which begins with the schema's beginning.
     """
-    if not progress.text or joined.streamed != work.model_digest or not await _continues(work, tools):
+    if work.asked.format is not None or not progress.text:
+        return ""
+    if joined.streamed != work.model_digest or not await _continues(work, tools):
         return ""
     last = _LAST_WORD.search(progress.text)
     return progress.text[: last.start()] if last else ""
@@ -201,7 +209,8 @@ def _models(work: Work, tools: Tools) -> Models:
 
 async def _stream(work: Work, given: str, joined: Joined, progress: Progress, tools: Tools) -> None:
     """The model's words as deltas, as far as the guard lets them through; it may end the call before the model does."""
-    guard = Guard(work.marks, work.options.get("num_predict", 0), given)
+    structure = work.asked.format is not None
+    guard = structured.Whole() if structure else Guard(work.marks, work.options.get("num_predict", 0), given)
     progress.strict = Strict(work.shown, work.asked.question) if work.asked.strict else None
     pieces = 0
     async with _called(work, given, tools) as batches:
@@ -258,7 +267,7 @@ async def _called(work: Work, given: str, tools: Tools) -> AsyncIterator[AsyncIt
     waits = iter(RETRY_SECONDS[: tools.limits.tries - 1])
     while True:
         async with contextlib.aclosing(
-            batched(_models(work, tools).chat(work.model, messages, options), WINDOW_SECONDS)
+            batched(_models(work, tools).chat(work.model, messages, options, work.asked.format), WINDOW_SECONDS)
         ) as batches:
             try:
                 first = await anext(batches)

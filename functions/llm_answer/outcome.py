@@ -54,9 +54,14 @@ class Asked:
         return bool(self.request.get("strict"))
 
     @property
+    def format(self) -> Mapping[str, Any] | None:
+        """The JSON Schema that the answer is to have; None for words."""
+        return self.request.get("format")
+
+    @property
     def fast_key(self) -> str | None:
-        """The key by which ingress may find this answer, or None: follow-ups depend on what was said before."""
-        if self.mode == "off" or not self.index_token or "conversation_id" in self.request:
+        """The key by which ingress may find this answer, or None."""
+        if self.mode == "off" or not self.index_token:
             return None
         groups = self.request["groups"]
         return fast_key(self.index_token, self.event.tenant, groups, self.request, self.default_model)
@@ -86,7 +91,7 @@ class Work:
             self.asked.event.tenant,
             self.asked.request["groups"],
             self.model_digest,
-            self.options,
+            self.options if self.asked.format is None else {**self.options, "format": self.asked.format},
             self.prompt_version,
             self.asked.question,
             evidence_of(self.shown),
@@ -174,6 +179,7 @@ def _completed(work: Work, end: Mapping[str, Any], cache: str) -> dict[str, Any]
         "index_token": asked.index_token,
         "groups": list(asked.request["groups"]),
         "reason": end.get("reason"),
+        "finish_reason": end.get("finish_reason"),
     }
     return {name: value for name, value in data.items() if value is not None}
 

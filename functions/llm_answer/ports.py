@@ -21,7 +21,11 @@ class Models(Protocol):
     async def model(self, name: str | None = None) -> Model: ...
     async def continues(self, model: str, context: int) -> bool: ...
     def chat(
-        self, model: str, messages: Sequence[Mapping[str, str]], options: Mapping[str, Any]
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, str]],
+        options: Mapping[str, Any],
+        format: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[str | Done, None]: ...
 
 

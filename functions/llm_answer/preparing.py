@@ -45,7 +45,7 @@ async def _of(asked: Asked, tools: Tools, models: Models, *, fallback: bool = Fa
             raise
         raise UnknownModel(error.detail, errors=[{"field": "model", "rule": error.detail}]) from error
     options = asked.request.get("options", {})
-    made = prompt.compose(asked.question, asked.passages, options, model.context, tools.limits.budget)
+    made = prompt.compose(asked.question, asked.passages, options, model.context, tools.limits.budget, asked.format)
     # The same evidence may be shown more or less of, and less may be shown of the same answer.
     version = f"{PROMPT_VERSION}/{tools.limits.prompt}{'/strict' if asked.strict else ''}"
     return Work(asked, model.name, model.digest, fallback, made.options, version, made.messages, made.shown, made.marks)

@@ -181,11 +181,16 @@ class Ollama:
         return shown
 
     async def chat(
-        self, model: str, messages: Sequence[Mapping[str, str]], options: Mapping[str, Any]
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, str]],
+        options: Mapping[str, Any],
+        format: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[str | Done, None]:
         """The answer's pieces of text as they come, and a `Done` as the last item. Closing it closes the connection.
 
-        Where the last message is the assistant's, a model that `continues` goes on with it.
+        Where the last message is the assistant's, a model that `continues` goes on with it. With a JSON Schema as
+        `format` the model can write nothing else than JSON of that form, as far as Ollama follows the schema.
 
         Raises OllamaAway (no connection, Ollama is busy, or the model failed so often that it is let rest; nothing has
         come yet), UnknownModel, StreamBroken (it broke off, failed or was too slow) or another Permanent (Ollama
@@ -195,7 +200,7 @@ class Ollama:
         if wait := breaker.wait(time.monotonic()):
             raise OllamaAway(f"the model {model[:100]!r} failed {breaker.failures} times in a row", retry_after=wait)
         try:
-            async with contextlib.aclosing(self._chat(model, messages, options)) as pieces:
+            async with contextlib.aclosing(self._chat(model, messages, options, format)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, Done):
                         self._closed(model, breaker)
@@ -240,11 +245,17 @@ class Ollama:
         return text.startswith(COUNTED)
 
     async def _chat(
-        self, model: str, messages: Sequence[Mapping[str, str]], options: Mapping[str, Any]
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, str]],
+        options: Mapping[str, Any],
+        format: Mapping[str, Any] | None,
     ) -> AsyncGenerator[str | Done, None]:
         body = {"model": model, "messages": list(messages), "options": dict(options), "stream": True}
         body["keep_alive"] = keep_alive(self.limits.keep_alive)
         body["think"] = False  # a model that can think does so otherwise, and has no tokens left to answer with
+        if format is not None:
+            body["format"] = dict(format)
         end = time.monotonic() + self.limits.total
         patience, what = self.limits.first_token, FIRST
         size = 0
