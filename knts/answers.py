@@ -9,6 +9,7 @@ from typing import Any
 from knts import citations
 
 KEPT = ("status", "answer", "model", "citations", "sentences", "withheld", "passages", "usage")
+TOLD = ("completed", "abstained")  # by which what the question was taken for is shown too
 OPTIONAL = ("stale", "withheld", "reason", "finish_reason", "problem")
 
 
@@ -30,6 +31,8 @@ def compose(ask: Mapping[str, str], final: Mapping[str, Any]) -> dict[str, Any]:
         "cache": ask.get("cache", "miss"),
         "usage": final.get("usage") or {"prompt_tokens": 0, "completion_tokens": 0},
         "timings_ms": _timings(ask, final),
+        **({"conversation_id": ask["conversation"]} if "conversation" in ask else {}),
+        **({"standalone_question": ask["standalone"]} if "standalone" in ask and final.get("status") in TOLD else {}),
         **{name: final[name] for name in OPTIONAL if name in final},
     }
     return {**answer, "digest": citations.seal(answer)}

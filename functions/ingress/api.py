@@ -182,6 +182,16 @@ class Api:
         await self.ingress.cancel(who, ask_id)
         return Response(status_code=204)
 
+    # -- conversations ------------------------------------------------------------------------------------------------
+
+    async def get_conversation(self, request: Request, who: Principal, conversation_id: str) -> Answer:
+        parsing.query_pairs(request.scope["query_string"], once=())
+        return reply(await self.ingress.conversation(who, conversation_id))
+
+    async def delete_conversation(self, request: Request, who: Principal, conversation_id: str) -> Answer:
+        await self.ingress.forget_conversation(who, conversation_id)
+        return Response(status_code=204)
+
     # -- documents ----------------------------------------------------------------------------------------------------
 
     async def put_document(self, request: Request, who: Principal, document_id: str) -> Answer:
@@ -219,6 +229,7 @@ CALLS: list[tuple[re.Pattern[str], Mapping[str, Call]]] = [
     (re.compile(r"/v1/answers"), {"POST": Api.post_answer}),
     (re.compile(r"/v1/answers/([^/]+)"), {"GET": Api.get_answer, "DELETE": Api.delete_answer}),
     (re.compile(r"/v1/answers/([^/]+)/events"), {"GET": Api.get_events}),
+    (re.compile(r"/v1/conversations/([^/]+)"), {"GET": Api.get_conversation, "DELETE": Api.delete_conversation}),
     (re.compile(r"/v1/documents"), {"GET": Api.get_documents, "POST": Api.post_documents}),
     (
         re.compile(r"/v1/documents/(.+)", re.DOTALL),

@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -34,13 +34,14 @@ def new_id() -> str:
 class Opening:
     """How an ask for an answer is opened.
 
-    `most` tickets may wait for its model, which is `model` where it names none.
+    `most` tickets may wait for its model, which is `model` where it names none. `noted` is kept with it as it stands.
     """
 
     id: str
     model: str
     most: int
     listening: bool
+    noted: Mapping[str, str] = field(default_factory=dict)
 
     def question_key(self, who: Principal, request: Mapping[str, Any]) -> str:
         """What two must have in common to share a ticket, as they would share a flight if the evidence is the same."""
@@ -71,18 +72,27 @@ class Asks:
         noted = self._noted(who, ANSWER, request["question"], seconds)
         line = ticket_of(who.tenant, opening.question_key(who, request))
         wanted = Wanted(model_name(request.get("model") or opening.model), line, opening.most, noted["deadline"])
-        more = {"request": orjson.dumps(request).decode(), **({} if opening.listening else {"async": "1"})}
+        more = {
+            "request": orjson.dumps(request).decode(),
+            **({} if opening.listening else {"async": "1"}),
+            **opening.noted,
+        }
         await self.channel.open(opening.id, {"id": opening.id}, wanted=wanted, **noted, **more)
 
     async def open_answered(
-        self, who: Principal, question: str, seconds: float, known: Mapping[str, Any]
+        self,
+        who: Principal,
+        question: str,
+        seconds: float,
+        known: Mapping[str, Any],
+        more: Mapping[str, str],
     ) -> tuple[str, list[Event]]:
         """A new ask that an answer.completed known before ends at once: its id, and all its events as clients get them.
 
-        One write, and nothing of it is read again.
+        `more` is kept with it. One write, and nothing of it is read again.
         """
         ask_id = secrets.token_hex(16)
-        noted = {**self._noted(who, ANSWER, question, seconds), "cache": "hit"}
+        noted = {**self._noted(who, ANSWER, question, seconds), "cache": "hit", **more}
         final = answers.from_completed(known, noted["created"])
         frames = [(channel.QUEUED, {"id": ask_id}), *answers.frames_of(final), (final["status"], final)]
         ids = await self.channel.answered(ask_id, frames, **noted)
@@ -112,7 +122,10 @@ class Asks:
         """What became of the documents of a finished answer since; `replayed`: its frames are shown again too."""
         frames = await self.channel.frames(channel.frames_key(ask["id"])) if replayed else ()
         quoted = quotes(final, frames)
-        return standing(quoted, await self.records.readable(who.tenant, who.groups, quoted))
+        drawn = {document_id: frozenset([version]) for document_id, version in orjson.loads(ask.get("drawn", "[]"))}
+        readable = await self.records.readable(who.tenant, who.groups, {**quoted, **drawn})
+        stands = standing(quoted, readable)
+        return replace(stands, removed=stands.removed or standing(drawn, readable).removed)
 
     async def final(self, ask: Ask) -> dict[str, Any] | None:
         """The final object of the ask or of its flight, or None while nothing has ended it."""

@@ -15,12 +15,13 @@ import orjson
 
 from functions.ingress.access import Principal
 from functions.ingress.asks import ANSWER, SEARCH, Asks, Event, Opening, new_id
+from functions.ingress.conversations import Before, Conversations, unknown
 from functions.ingress.documents import SOURCE, Documents
 from functions.ingress.failures import told
 from functions.ingress.following import HEARTBEAT, follow
 from functions.ingress.ports import Remembered
 from functions.ingress.presence import Presence
-from functions.ingress.requests import checked
+from functions.ingress.requests import checked, checked_question
 from knts import answers, channel, events
 from knts.channel import Position
 from knts.errors import KntsError, Permanent, Temporary, UpstreamFailed
@@ -62,6 +63,7 @@ class Ingress(Documents):
     """
 
     asks: Asks
+    conversations: Conversations
     presence: Presence
     remembered: Remembered
     limits: Limits
@@ -75,7 +77,8 @@ class Ingress(Documents):
 
     async def _search(self, who: Principal, data: dict[str, Any]) -> dict[str, Any]:
         ask_id = await self.asks.search(who, data["query"], self.limits.search)
-        await self._publish(who.tenant, ask_id, events.SEARCH_REQUESTED, data, self.limits.search)
+        async with self._told_of_failure(ask_id):
+            await self._announce_ask(who.tenant, ask_id, events.SEARCH_REQUESTED, data, self.limits.search)
         async for _, event_type, result in follow(self.asks, self.presence, who, ask_id, SEARCH, Position(), None):
             if event_type == channel.RESULT:
                 return result
@@ -91,22 +94,36 @@ class Ingress(Documents):
         """
         return (await self._begin(who, request, listening=listening)).id
 
-    async def begin(self, who: Principal, request: dict[str, Any]) -> Begun:
-        """The same for a caller who shows the answer at once, and follows it only where no events came with it."""
-        return await self._begin(who, request, listening=True)
+    async def begin(self, who: Principal, request: dict[str, Any], before: Before | None = None) -> Begun:
+        """The same for a caller who shows the answer at once, and follows it only where no events came with it.
 
-    async def _begin(self, who: Principal, request: dict[str, Any], *, listening: bool) -> Begun:
-        said = {"strict": True, **request} if self.limits.strict else request
-        data = checked(events.ANSWER_REQUESTED, said, groups=list(who.groups))
+        `before` are the turns that he brought along, for one whose conversation is not kept here.
+        """
+        return await self._begin(who, request, listening=True, before=before)
+
+    async def _begin(
+        self, who: Principal, request: dict[str, Any], *, listening: bool, before: Before | None = None
+    ) -> Begun:
+        said = {"strict": True, **request} if self.limits.strict and "format" not in request else request
+        data, conversation_id = checked_question(said, who.groups)
+        if conversation_id is not None:
+            before = await self.conversations.before(who, conversation_id)
+        before = before or Before()
         seconds = self.limits.answer if listening else self.limits.unheard
-        if (known := await self._recall(who, data)) is not None:
-            return Begun(*await self.asks.open_answered(who, data["question"], seconds, known))
-        opening = Opening(new_id(), self.model, self.limits.queue, listening)
+        if before.turns:
+            data["conversation"] = list(before.turns)
+        elif (known := await self._recall(who, data)) is not None:
+            begun = Begun(*await self.asks.open_answered(who, data["question"], seconds, known, before.noted))
+            await self.conversations.add(who, before, begun.id)
+            return begun
+        opening = Opening(new_id(), self.model, self.limits.queue, listening, before.noted)
         self.doors.streams.check()
         self.doors.road.enter(opening.id)
         try:
             await self.asks.open(who, data, seconds, opening)
-            await self._publish(who.tenant, opening.id, events.ANSWER_REQUESTED, data, seconds)
+            async with self._told_of_failure(opening.id):
+                await self.conversations.add(who, before, opening.id)
+                await self._announce_ask(who.tenant, opening.id, events.ANSWER_REQUESTED, data, seconds)
         except KntsError:
             self.doors.road.arrived(opening.id)
             raise
@@ -162,12 +179,22 @@ class Ingress(Documents):
         if final is None:
             await self.asks.cancel(who, ask_id)
 
-    async def _publish(
-        self, tenant: str, ask_id: str, event_type: str, data: Mapping[str, Any], seconds: float
-    ) -> None:
-        """Somebody listens already; if the event can't be published, he is told."""
+    async def conversation(self, who: Principal, conversation_id: str) -> dict[str, Any]:
+        """`{"id", "turns": [{"id", "question", "status", "answer", …}]}` of the asker's own. Raises NotFound."""
+        turns = await self.conversations.turns(who, conversation_id)
+        if not turns:
+            raise unknown()
+        return {"id": conversation_id, "turns": [turn.shown for turn in turns]}
+
+    async def forget_conversation(self, who: Principal, conversation_id: str) -> None:
+        """Forget which questions belong together; their answers stay at their own addresses. Raises NotFound."""
+        await self.conversations.delete(who, conversation_id)
+
+    @contextlib.asynccontextmanager
+    async def _told_of_failure(self, ask_id: str) -> AsyncGenerator[None]:
+        """Somebody listens already; if his event can't be published, he is told."""
         try:
-            await self._announce_ask(tenant, ask_id, event_type, data, seconds)
+            yield
         except KntsError as error:
             log.warning("not published: %s", error.detail)
             await self.asks.fail(ask_id, error)

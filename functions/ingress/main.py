@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from functions.ingress import contract
 from functions.ingress.api import Api, Pace
 from functions.ingress.asks import Asks
+from functions.ingress.conversations import Conversations
 from functions.ingress.doors import Door, Doors, Road
 from functions.ingress.gate import AccessSettings, Gate
 from functions.ingress.handler import Limits
@@ -25,6 +26,7 @@ from knts.clients.answer_cache import AnswerCache
 from knts.clients.broker import Publisher
 from knts.clients.channel import Channel
 from knts.clients.chunks import Chunks
+from knts.clients.conversations import Conversations as ConversationStore
 from knts.clients.flights import Flights
 from knts.clients.records import Records
 from knts.clients.redis import connected
@@ -96,11 +98,13 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
         flights, records = Flights(durable), Records(durable, stored.replicas)
         tailer = await stack.enter_async_context(Tailer(durable).running())
         presence = Presence(flights, every=settings.presence)
+        asks = Asks(Channel(durable), flights, tailer, records)
         ingress = Measured(
             publisher=publisher,
             records=records,
             texts=Chunks(typesense),
-            asks=Asks(Channel(durable), flights, tailer, records),
+            asks=asks,
+            conversations=Conversations(asks, ConversationStore(durable)),
             presence=presence,
             remembered=Remembered(records, AnswerCache(cache), settings.model),
             limits=Limits(settings.search, settings.answer, settings.unheard, settings.queue, settings.strict),

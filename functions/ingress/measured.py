@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from functions.ingress.access import Principal
 from functions.ingress.asks import Event
+from functions.ingress.conversations import Before
 from functions.ingress.handler import Begun, Ingress, Position
 from knts import channel, telemetry
 
@@ -17,9 +18,9 @@ CACHES = frozenset({"miss", "hit", "shared", "semantic"})
 class Measured(Ingress):
     """Ingress with metrics; a client that reads an answer's end again counts again."""
 
-    async def begin(self, who: Principal, request: dict[str, Any]) -> Begun:
+    async def begin(self, who: Principal, request: dict[str, Any], before: Before | None = None) -> Begun:
         """As Ingress does."""
-        begun = await super().begin(who, request)
+        begun = await super().begin(who, request, before)
         if begun.events:
             _, status, answer = begun.events[-1]
             ended(status, answer)

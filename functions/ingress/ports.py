@@ -126,6 +126,18 @@ class Records(Protocol):
     ) -> tuple[Sequence[Record], str | None]: ...
 
 
+class Conversations(Protocol):
+    """The ids of a conversation's asks, by tenant, owner and id."""
+
+    async def add(self, tenant: str, owner: str, conversation_id: str, ask_id: str) -> None: ...
+
+    async def turns(self, tenant: str, owner: str, conversation_id: str) -> Sequence[str]: ...
+
+    async def forget(self, tenant: str, owner: str, conversation_id: str, ask_ids: Sequence[str]) -> None: ...
+
+    async def delete(self, tenant: str, owner: str, conversation_id: str) -> bool: ...
+
+
 class Texts(Protocol):
     """Documents' texts, rebuilt from what is indexed."""
 

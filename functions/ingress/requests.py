@@ -1,12 +1,13 @@
 """What clients send, checked against the schema of the event that it becomes; faults name field and rule. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from knts import schemas
+from knts import events, formats, schemas
 from knts.errors import BadRequest
 
 MAX_DEPTH = 32
+MAX_CONVERSATION_ID = 128
 
 
 def checked(event_type: str, request: Mapping[str, Any], **ours: Any) -> dict[str, Any]:
@@ -17,6 +18,26 @@ def checked(event_type: str, request: Mapping[str, Any], **ours: Any) -> dict[st
     if found := [fault for fault in schemas.faults(event_type, data) if fault["field"].split(".")[0] not in ours]:
         refuse(found)
     return data
+
+
+def checked_question(request: Mapping[str, Any], groups: Sequence[str]) -> tuple[dict[str, Any], str | None]:
+    """The data of an answer.requested event, without what was asked before, and the conversation's id if any.
+
+    Raises BadRequest.
+    """
+    asked = {name: value for name, value in request.items() if name != "conversation_id"}
+    if "conversation" in asked:
+        refuse([{"field": "conversation", "rule": "is not a field of this request"}])
+    conversation_id = request.get("conversation_id")
+    named = isinstance(conversation_id, str) and 1 <= len(conversation_id) <= MAX_CONVERSATION_ID
+    if "conversation_id" in request and not named:
+        refuse([{"field": "conversation_id", "rule": f"must be a text of 1 to {MAX_CONVERSATION_ID} characters"}])
+    data = checked(events.ANSWER_REQUESTED, asked, groups=list(groups))
+    if "format" in data and (rule := formats.fault(data["format"])):
+        refuse([{"field": "format", "rule": rule}])
+    if "format" in data and data.get("strict"):
+        refuse([{"field": "strict", "rule": "is for answers in words: an answer with a format can't leave sentences out"}])
+    return data, conversation_id
 
 
 def checked_document(request: Mapping[str, Any]) -> dict[str, Any]:

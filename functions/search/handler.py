@@ -15,6 +15,7 @@ from functions.search.patience import Patient
 from functions.search.query import parse, question
 from functions.search.result import body
 from functions.search.retrieval import Versions, Wanted, find
+from functions.search.rewriting import Rewrite, by_rule
 from knts import answers, channel, errors, events
 from knts.errors import IndexUnavailable
 from knts.events import Event
@@ -63,21 +64,25 @@ async def search(event: Event, *, memory: Memory, records: Records, frames: Fram
 
 
 async def find_passages(
-    event: Event, *, memory: Memory, records: Records, frames: Frames, seconds: float
+    event: Event, *, memory: Memory, records: Records, frames: Frames, seconds: float, rewrite: Rewrite = by_rule
 ) -> Event | None:
     """Find what an answer can be written from, show it to the one who asked, and hand it on.
 
     The index token is read first: an answer stored under it can't be older than what was searched. None when the ask
     has ended or expired. A delivery that comes again hands on what the one who asked was shown.
+
+    A question that leans on those before it is first made to stand by itself: what was asked before goes no further.
     """
-    began = time.perf_counter()
     data = event.payload
+    asked = await rewrite(data["question"], data.get("conversation", ()))
+    began = time.perf_counter()
     token = await records.token(event.tenant)
-    query, wanted = question(data["question"]), Wanted(limit=passages.CANDIDATES)
+    query, wanted = question(asked), Wanted(limit=passages.CANDIDATES)
     page = await find(Patient(memory.at(token), seconds), records, scope_of(event), query, wanted, loosely=True)
     chosen = passages.choose(page.hits, data.get("max_passages", passages.DEFAULT))
     found = {"passages": [passages.passage(each) for each in chosen]}
     took = round(_ms_since(began), 1)
+    noted: dict[str, Any] = {"standalone": asked} if asked != data["question"] else {}
     outcome = await frames.append(
         event.correlation_id,
         channel.PASSAGES,
@@ -85,10 +90,11 @@ async def find_passages(
         search_ms=took,
         searched_at=round(time.time() * 1000),
         index_token=token,
+        **noted,
     )
     if outcome == "again":
         return await _handed_on_before(event, frames)
-    return _reply(event, found["passages"], token, took) if outcome == "written" else None
+    return _reply(event, asked, found["passages"], token, took) if outcome == "written" else None
 
 
 def unavailable(error: IndexUnavailable) -> dict[str, Any]:
@@ -103,11 +109,13 @@ async def _handed_on_before(event: Event, frames: Frames) -> Event | None:
     shown = next((frame for frame in written if frame.type == channel.PASSAGES), None)
     if ask is None or shown is None:
         return None
-    return _reply(event, shown.data["passages"], ask["index_token"], float(ask["search_ms"]))
+    asked = ask.get("standalone", event.payload["question"])
+    return _reply(event, asked, shown.data["passages"], ask["index_token"], float(ask["search_ms"]))
 
 
-def _reply(event: Event, found: list[dict[str, Any]], token: str, took: float) -> Event:
-    data = {"request": event.payload, "passages": found, "index_token": token, "search_ms": took}
+def _reply(event: Event, asked: str, found: list[dict[str, Any]], token: str, took: float) -> Event:
+    request = {name: value for name, value in event.payload.items() if name != "conversation"} | {"question": asked}
+    data = {"request": request, "passages": found, "index_token": token, "search_ms": took}
     return events.reply_to(event, events.PASSAGES_FOUND, SOURCE, data, subject=event.correlation_id)
 
 

@@ -12,15 +12,17 @@ from starlette.responses import Response
 
 from functions.search import handler
 from functions.search.memory import Memory
+from functions.search.rewriting import ByModel, Rewrite, by_rule
 from knts import events
 from knts.clients.channel import Channel
+from knts.clients.ollama import Ollama, OllamaLimits
 from knts.clients.records import Records
 from knts.clients.redis import connected, ping
 from knts.clients.typesense import Typesense
 from knts.clients.typesense_search import ChunkSearch
 from knts.events import Event
 from knts.runtime import EventFunction, Handler, Wiring
-from knts.settings import DurableRedis, TypesenseServer, positive_int, read, seconds, setting
+from knts.settings import DurableRedis, OllamaServer, TypesenseServer, one_of, positive_int, read, seconds, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +35,46 @@ class SearchSettings:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class RewriteSettings:
+    """How a follow-up question is made to stand by itself."""
+
+    by: str = setting(
+        "KNTS_REWRITE",
+        "rule, or model: Ollama's default model is asked, and the rule where it is late or strays",
+        "rule",
+        parse=one_of("rule", "model"),
+    )
+    seconds: float = setting("KNTS_REWRITE_SECONDS", "seconds that the model may take for it", 5.0, parse=seconds)
+
+
+@contextlib.asynccontextmanager
+async def rewriting(env: Mapping[str, str]) -> AsyncIterator[Rewrite]:
+    """The way that the settings choose; Ollama's are read only where it is the model's."""
+    chosen = read(RewriteSettings, env)
+    if chosen.by == "rule":
+        yield by_rule
+        return
+    async with Ollama(read(OllamaServer, env), read(OllamaLimits, env)) as ollama:
+        yield ByModel(ollama, chosen.seconds)
+
+
 @contextlib.asynccontextmanager
 async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
     """Open Redis and Typesense, and say which handler takes which event."""
     server = read(TypesenseServer, env)
     settings = read(SearchSettings, env)
-    async with connected(read(DurableRedis, env).url) as redis, Typesense(server) as typesense:
+    async with (
+        connected(read(DurableRedis, env).url) as redis,
+        Typesense(server) as typesense,
+        rewriting(env) as rewrite,
+    ):
         records, frames = Records(redis), Channel(redis)
         memory = Memory(ChunkSearch(typesense, records.indexed), settings.memory_mib * 2**20)
         tools: dict[str, Any] = {"memory": memory, "records": records, "frames": frames, "seconds": settings.patience}
         handlers: dict[str, Handler] = {
             events.SEARCH_REQUESTED: partial(handler.search, **tools),
-            events.ANSWER_REQUESTED: partial(handler.find_passages, **tools),
+            events.ANSWER_REQUESTED: partial(handler.find_passages, **tools, rewrite=rewrite),
         }
 
         async def ready() -> None:

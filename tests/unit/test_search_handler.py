@@ -149,6 +149,29 @@ async def test_a_second_delivery_hands_on_what_was_shown_at_first() -> None:
     assert len(desk.frames.written) == 1
 
 
+async def test_a_follow_up_is_searched_and_handed_on_as_a_question_that_stands_by_itself() -> None:
+    desk = Desk()
+    before = [{"question": "Who lights the lamp of Ouessant?", "titles": ["The lighthouse"]}]
+    first = await desk.answer("And who pays him?", conversation=before)
+    assert first is not None
+    schemas.check_data(first)
+    asked = "And who pays him? (lights lamp Ouessant lighthouse)"
+    assert first.payload["request"] == {"question": asked, "groups": []}
+    assert first.payload["passages"]
+    assert desk.frames.noted["standalone"] == asked
+    again = await desk.answer("And who pays him?", conversation=before)
+    assert again is not None
+    assert again.data == first.data
+
+
+async def test_a_question_that_stands_by_itself_takes_nothing_of_the_conversation_along() -> None:
+    desk = Desk()
+    reply = await desk.answer(conversation=[{"question": "What is the leave policy?"}])
+    assert reply is not None
+    assert reply.payload["request"] == {"question": "Who lights the lamp?", "groups": []}
+    assert "standalone" not in desk.frames.noted
+
+
 @pytest.mark.parametrize("state", ["ended", "gone"])
 async def test_nobody_waits_any_more(state: str) -> None:
     desk = Desk(frames=FakeFrames(state))
