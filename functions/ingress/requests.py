@@ -36,7 +36,7 @@ def checked_question(request: Mapping[str, Any], groups: Sequence[str]) -> tuple
     if "format" in data and (rule := formats.fault(data["format"])):
         refuse([{"field": "format", "rule": rule}])
     if "format" in data and data.get("strict"):
-        refuse([{"field": "strict", "rule": "is for answers in words: an answer with a format can't leave sentences out"}])
+        refuse([{"field": "strict", "rule": "is for words: an answer with a format leaves no sentence out"}])
     return data, conversation_id
 
 
