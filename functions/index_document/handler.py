@@ -56,9 +56,16 @@ class Index(Protocol):
     async def drop_own(self, document: str, version: int, content: str) -> None: ...
 
 
-async def upsert(event: Event, *, records: Records, index: Index) -> Event | None:
+class Meanings(Protocol):
+    """The passages' embeddings, which are made later: `functions.index_document.embedding`."""
+
+    async def later(self, tenant: str, document_id: str) -> None: ...
+
+
+async def upsert(event: Event, *, records: Records, index: Index, meanings: Meanings | None = None) -> Event | None:
     """Index a document: indexed, rejected (its version has another content) or None (superseded).
 
+    It is found by its words then, and by what it means when `meanings` get to it; None where there is no model.
     Raises Permanent, noted in the record, for a document that can't be indexed.
     """
     new = version(event)
@@ -70,7 +77,7 @@ async def upsert(event: Event, *, records: Records, index: Index) -> Event | Non
         return None
     try:
         lines = await (asyncio.to_thread(chunks, event) if len(event.data) > LARGE else _now(event))
-        return await _write(event, new, lines, records=records, index=index)
+        return await _write(event, new, lines, records=records, index=index, meanings=meanings)
     except Permanent as error:
         if await records.refuse(new.tenant, new.id, new.number, error.detail, new.content_hash) == "refused":
             await index.drop_own(new.document, new.number, new.content)
@@ -81,9 +88,13 @@ async def _now(event: Event) -> list[bytes]:
     return chunks(event)
 
 
-async def _write(event: Event, new: Version, lines: list[bytes], *, records: Records, index: Index) -> Event | None:
+async def _write(
+    event: Event, new: Version, lines: list[bytes], *, records: Records, index: Index, meanings: Meanings | None
+) -> Event | None:
     async with records.changing(new.tenant):
         await index.add(lines)
+        if meanings:
+            await meanings.later(new.tenant, new.id)
         outcome = await records.raise_to(
             new.tenant,
             new.id,

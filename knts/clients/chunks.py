@@ -56,16 +56,15 @@ class Chunks:
 
     async def drop_older(self, document: str, version: int, content: str, chunks: int) -> None:
         """Delete what a document's current version has replaced: lower versions, and leftovers beside its chunks."""
-        leftover = f"version:={version} && (content:!={content} || chunk:>={chunks})"
-        await self._drop(f"document:={document} && (version:<{version} || ({leftover}))")
+        await self._drop(older(document, version, content, chunks))
 
     async def drop_up_to(self, document: str, version: int) -> None:
         """Delete every chunk of a document up to a version, that version's too."""
-        await self._drop(f"document:={document} && version:<={version}")
+        await self._drop(up_to(document, version))
 
     async def drop_own(self, document: str, version: int, content: str) -> None:
         """Delete what a writer that lost has written."""
-        await self._drop(f"document:={document} && version:={version} && content:={content}")
+        await self._drop(own(document, version, content))
 
     async def _drop(self, filter_by: str) -> None:
         try:
@@ -91,6 +90,22 @@ class Chunks:
         if len(found) != chunks:
             raise IndexUnavailable(f"the index holds {len(found)} of {chunks} chunks of this version", retry_after=1)
         return whole_text(found)
+
+
+def older(document: str, version: int, content: str, chunks: int) -> str:
+    """The filter for what a current version of so many chunks has replaced."""
+    leftover = f"version:={version} && (content:!={content} || chunk:>={chunks})"
+    return f"document:={document} && (version:<{version} || ({leftover}))"
+
+
+def up_to(document: str, version: int) -> str:
+    """The filter for all chunks of a document up to a version."""
+    return f"document:={document} && version:<={version}"
+
+
+def own(document: str, version: int, content: str) -> str:
+    """The filter for the chunks of one content of a version."""
+    return f"document:={document} && version:={version} && content:={content}"
 
 
 def refusal(result: dict[str, object]) -> str | None:

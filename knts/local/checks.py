@@ -29,6 +29,8 @@ def faults(settings: LocalSettings) -> list[str]:
         pair_fault(settings),
         port_fault(settings.port, "KNTS_PORT"),
     ]
+    if settings.embeddings == "ollama" and not settings.embed_model:
+        found.append("KNTS_EMBEDDINGS is ollama: name the model by OLLAMA_EMBED_MODEL, such as all-minilm")
     if settings.sink is None:
         found.append(port_fault(settings.broker_port, "KNTS_BROKER_PORT"))
     if settings.sink is None and settings.port == settings.broker_port:

@@ -13,14 +13,15 @@ from typing import Any
 
 from knts.local.home import Home
 from knts.local.model import NAME
-from knts.local.servers import PackagedModel, Typesense, cache_valkey, durable_valkey
+from knts.local.model.minilm import NAME as EMBEDDER
+from knts.local.servers import PackagedEmbedder, PackagedModel, Typesense, cache_valkey, durable_valkey
 from knts.local.settings import ROOT, LocalSettings
 from knts.local.supervisor import Program, Startable
 
 BROKER_PATH = "/default/kn-ts"
 LOOPBACK = "127.0.0.1"
 OPERATOR_KEY = "KNTS_OPERATOR_KEY"
-SERVERS = ("redis", "redis-cache", "typesense", "typesense-peering", "model")
+SERVERS = ("redis", "redis-cache", "typesense", "typesense-peering", "model", "embedder")
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,28 @@ def embedded(
     if ollama.url is None:
         own_env = python_env(env)
         servers["model"] = PackagedModel(home.folder / "lib", home.log("model"), ports["model"], env=own_env)
+    if embeddings(settings) == "packaged":
+        servers["embedder"] = PackagedEmbedder(home.log("embedder"), ports["embedder"], env=python_env(env))
     return servers
+
+
+def embeddings(settings: LocalSettings) -> str:
+    """Where embeddings come from; a model of the user's Ollama is meant where one is named."""
+    return settings.embeddings or ("ollama" if settings.embed_model else "packaged")
+
+
+def embed_env(settings: LocalSettings, servers: Mapping[str, Any], ollama_url: str) -> dict[str, str]:
+    """What the functions are told of embeddings."""
+    match embeddings(settings):
+        case "packaged":
+            return {"OLLAMA_EMBED_URL": servers["embedder"].url, "OLLAMA_EMBED_MODEL": EMBEDDER}
+        case "ollama":
+            return {
+                "OLLAMA_EMBED_URL": settings.embed_url or ollama_url,
+                "OLLAMA_EMBED_MODEL": settings.embed_model or "",
+            }
+        case _:
+            return {"OLLAMA_EMBED_MODEL": ""}
 
 
 def python_env(env: Mapping[str, str]) -> dict[str, str]:
@@ -180,6 +202,7 @@ def shared_env(
         "TYPESENSE_API_KEY": settings.typesense_key or home.secret("typesense-key"),
         "OLLAMA_URL": address("model", ollama.url),
         "OLLAMA_MODEL": ollama.model,
+        **embed_env(settings, servers, address("model", ollama.url)),
     }
 
 

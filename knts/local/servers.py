@@ -140,7 +140,30 @@ class PackagedModel:
         return http_status(f"{self.url}/api/version")[0] == 200
 
 
-Server = Valkey | Typesense | PackagedModel
+@dataclass
+class PackagedEmbedder:
+    """The small packaged embedding model behind Ollama's API, in a process of its own."""
+
+    log: Path
+    port: int = field(default_factory=free_port)
+    name: str = "embedder"
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> Child:
+        """Start it; it is not ready yet."""
+        env = {**self.env, "PORT": str(self.port), "KNTS_HOST": "127.0.0.1"}
+        return start(self.name, [sys.executable, "-m", "knts.local.model.embedder"], log=self.log, env=env)
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+        return http_status(f"{self.url}/api/version")[0] == 200
+
+
+Server = Valkey | Typesense | PackagedModel | PackagedEmbedder
 
 
 def started(server: Server, *, seconds: float = START_SECONDS) -> Child:

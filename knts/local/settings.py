@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from knts.settings import addresses, http_url, ollama_base, positive_int, setting
+from knts.settings import addresses, http_url, ollama_base, one_of, positive_int, setting
 from knts.settings import redis_url as a_redis_url
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -31,6 +31,16 @@ class LocalSettings:
     typesense_key: str | None = setting("TYPESENSE_API_KEY", "its API key", None, secret=True)
     ollama_url: str | None = setting("OLLAMA_URL", "http(s) URL of your Ollama", None, parse=ollama_base)
     ollama_model: str | None = setting("OLLAMA_MODEL", "model that answers", None)
+    embeddings: str | None = setting(
+        "KNTS_EMBEDDINGS",
+        "where embeddings come from: packaged (a small model), ollama (needs OLLAMA_EMBED_MODEL), or off",
+        None,
+        parse=one_of("packaged", "ollama", "off"),
+    )
+    embed_model: str | None = setting("OLLAMA_EMBED_MODEL", "model of your Ollama that embeds", None)
+    embed_url: str | None = setting(
+        "OLLAMA_EMBED_URL", "http(s) URL of the Ollama that embeds, if not OLLAMA_URL", None, parse=ollama_base
+    )
     signing_key: str | None = setting("KNTS_SIGNING_KEY", "key that signs internal events", None, secret=True)
     subscribers: Mapping[str, str] | None = setting(
         "KNTS_SUBSCRIBERS", "JSON object: the URL where the broker reaches a function, by name", None, parse=addresses

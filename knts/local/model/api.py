@@ -61,7 +61,7 @@ class Api:
             Route("/api/embed", self.embed, methods=["POST"]),
             Route("/api/embeddings", self.embed, methods=["POST"]),
         ]
-        said = {Refused: _refusal, 404: _plain("404 page not found"), 405: _plain("405 method not allowed")}
+        said = {Refused: refusal, 404: _plain("404 page not found"), 405: _plain("405 method not allowed")}
         return Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=said)
 
     @contextlib.asynccontextmanager
@@ -87,7 +87,7 @@ class Api:
         return Json({"models": [listed | more]})
 
     async def show(self, request: Request) -> Response:
-        body = await _json(request)
+        body = await read_json(request)
         self._know(body.get("model") or body.get("name"))
         return Json(
             {
@@ -102,7 +102,7 @@ class Api:
         )
 
     async def embed(self, request: Request) -> Response:
-        body = await _json(request)
+        body = await read_json(request)
         self._know(body.get("model"))
         raise Refused(501, "this model does not support embeddings")
 
@@ -113,7 +113,7 @@ class Api:
         return await self._answer(request, words.generate_ask)
 
     async def _answer(self, request: Request, read: Callable[[dict[str, Any]], Ask]) -> Response:
-        ask = read(await _json(request))
+        ask = read(await read_json(request))
         self._know(ask.model)
         if ask.empty:
             return Json(words.loaded_line(ask))
@@ -211,7 +211,8 @@ class Lines(Response):
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _json(request: Request) -> dict[str, Any]:
+async def read_json(request: Request) -> dict[str, Any]:
+    """The body. Raises Refused(400) for what is no JSON object."""
     text = await request.body()
     if not text.strip():
         raise Refused(400, "missing request body")
@@ -243,7 +244,8 @@ async def _ndjson(first: dict[str, Any], lines: AsyncIterator[dict[str, Any]]) -
         yield json.dumps({"error": str(error)}).encode() + b"\n"
 
 
-async def _refusal(_: Request, error: Exception) -> Response:
+async def refusal(_: Request, error: Exception) -> Response:
+    """The error's body as Ollama writes it."""
     status = error.status if isinstance(error, Refused) else 500
     return Json({"error": str(error)}, status_code=status)
 

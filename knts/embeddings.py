@@ -1,0 +1,96 @@
+"""What is known of passages' embeddings: how they are written down, named and compared. Pure.
+
+An embedding is a list of numbers of length 1 that a model makes of a text; texts that mean much the same have
+embeddings whose product is near 1. Those of one model say nothing beside those of another.
+"""
+
+import base64
+import math
+import re
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import mul
+from typing import Any
+
+Vector = Sequence[float]
+
+STEPS = 127  # of a packed number: a byte with its sign
+DIGITS = 4  # of each number as the index holds it: less than what a model's rounding changes
+_NAME = re.compile(r"(?P<alias>.+)_vectors_(?P<dimension>\d+)_(?P<model>.+)\Z", re.DOTALL)
+_ESCAPED = re.compile("_([0-9a-f]{2})")
+
+
+@dataclass(frozen=True)
+class Model:
+    """The model that made embeddings, and how many numbers they have."""
+
+    name: str
+    dimension: int
+
+
+@dataclass(frozen=True)
+class Near:
+    """A passage near a question: its id, the product of both embeddings, and its own, packed."""
+
+    chunk_id: str
+    likeness: float
+    packed: bytes
+
+
+def collection_name(alias: str, model: Model) -> str:
+    """The name of the collection of a model's embeddings; `model_of` reads the model from it."""
+    safe = "".join(char if re.match(r"[A-Za-z0-9.-]", char) else _escaped(char) for char in model.name)
+    return f"{alias}_vectors_{model.dimension}_{safe}"
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"_{byte:02x}" for byte in char.encode())
+
+
+def model_of(name: str) -> Model | None:
+    """The model whose embeddings a collection holds, or None for another collection."""
+    if not (found := _NAME.match(name)):
+        return None
+    raw = b"".join(
+        bytes.fromhex(part) if at % 2 else part.encode() for at, part in enumerate(_ESCAPED.split(found["model"]))
+    )
+    return Model(raw.decode("utf-8", "replace"), int(found["dimension"]))
+
+
+def embedded_text(chunk: Mapping[str, Any]) -> str:
+    """What a passage's embedding is made of: where it stands, and its text."""
+    return ". ".join(part for part in (chunk.get("title", ""), chunk.get("section", ""), chunk["text"]) if part)
+
+
+def normalised(vector: Vector) -> list[float]:
+    """The vector at length 1; one of length 0 stays."""
+    length = math.sqrt(product(vector, vector)) or 1.0
+    return [each / length for each in vector]
+
+
+def rounded(vector: Vector) -> list[float]:
+    """As the index holds it."""
+    return [round(each, DIGITS) for each in vector]
+
+
+def packed(vector: Vector) -> str:
+    """A vector as short text, each number as a byte of its share of the largest: its direction, nearly."""
+    scale = STEPS / (max(map(abs, vector), default=0.0) or 1.0)
+    return base64.b64encode(array("b", [round(each * scale) for each in vector]).tobytes()).decode()
+
+
+def unpacked(packed: bytes) -> list[float]:
+    """The direction of a packed vector, at length 1."""
+    return normalised(array("b", packed))
+
+
+def product(one: Vector, other: Vector) -> float:
+    """The scalar product."""
+    return sum(map(mul, one, other))
+
+
+def mean(vectors: Iterable[tuple[float, Vector]]) -> list[float]:
+    """The weighted mean direction, at length 1."""
+    weighted = [[weight * each for each in vector] for weight, vector in vectors]
+    return normalised([sum(column) for column in zip(*weighted, strict=True)])
