@@ -87,7 +87,7 @@ def unpacked(packed: bytes) -> list[float]:
 
 def product(one: Vector, other: Vector) -> float:
     """The scalar product."""
-    return sum(map(mul, one, other))
+    return float(sum(map(mul, one, other)))
 
 
 def mean(vectors: Iterable[tuple[float, Vector]]) -> list[float]:

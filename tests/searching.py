@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from functions.index_document.documents import chunks
+from functions.search.fusion import Nearness
 from functions.search.query import places
 from knts import events
 from knts.index import EVERYONE, group_digest
@@ -52,6 +53,7 @@ class FakeIndex:
     chunks_held: Sequence[Chunk]
     readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    nearness: Nearness | None = None
 
     async def look_up(self, scope: Scope, lookups: Sequence[Lookup]) -> list[Found]:
         self.calls.append("look_up")
@@ -65,6 +67,9 @@ class FakeIndex:
         self.calls.append("chunks")
         readable = {each.id: each for each in self._within(scope)}
         return [readable[each] for each in ids if each in readable]
+
+    async def near(self, scope: Scope, text: str) -> Nearness | None:
+        return self.nearness
 
     def _found(self, scope: Scope, lookup: Lookup) -> Found:
         matching = [each for each in self._within(scope) if holds(each, lookup)]

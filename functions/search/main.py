@@ -11,15 +11,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from functions.search import handler
+from functions.search.meaning import Meanings
 from functions.search.memory import Memory
 from functions.search.rewriting import ByModel, Rewrite, by_rule
 from knts import events
 from knts.clients.channel import Channel
+from knts.clients.embedder import Embedder, EmbedServer
 from knts.clients.ollama import Ollama, OllamaLimits
 from knts.clients.records import Records
 from knts.clients.redis import connected, ping
 from knts.clients.typesense import Typesense
 from knts.clients.typesense_search import ChunkSearch
+from knts.clients.vectors import Vectors
 from knts.events import Event
 from knts.runtime import EventFunction, Handler, Wiring
 from knts.settings import DurableRedis, OllamaServer, TypesenseServer, one_of, positive_int, read, seconds, setting
@@ -30,6 +33,12 @@ class SearchSettings:
     """How much a process remembers of the index, and how long it asks it."""
 
     memory_mib: int = setting("KNTS_SEARCH_MEMORY_MIB", "MiB of passages and look-ups kept", 64, parse=positive_int)
+    embed_patience: float = setting(
+        "KNTS_EMBED_PATIENCE",
+        "seconds that embedding a question may take; then search goes by words",
+        1.0,
+        parse=seconds,
+    )
     patience: float = setting(
         "KNTS_SEARCH_PATIENCE", "seconds that Typesense may take for one search, all tries together", 4.0, parse=seconds
     )
@@ -64,13 +73,16 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
     """Open Redis and Typesense, and say which handler takes which event."""
     server = read(TypesenseServer, env)
     settings = read(SearchSettings, env)
+    embed_server = read(EmbedServer, env)
     async with (
         connected(read(DurableRedis, env).url) as redis,
         Typesense(server) as typesense,
+        Embedder(embed_server) as embedder,
         rewriting(env) as rewrite,
     ):
         records, frames = Records(redis), Channel(redis)
-        memory = Memory(ChunkSearch(typesense, records.indexed), settings.memory_mib * 2**20)
+        meanings = Meanings(Vectors(typesense), embedder, settings.embed_patience) if embed_server.model else None
+        memory = Memory(ChunkSearch(typesense, records.indexed), settings.memory_mib * 2**20, meanings=meanings)
         tools: dict[str, Any] = {"memory": memory, "records": records, "frames": frames, "seconds": settings.patience}
         handlers: dict[str, Handler] = {
             events.SEARCH_REQUESTED: partial(handler.search, **tools),

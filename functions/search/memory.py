@@ -13,9 +13,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from sys import getsizeof
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
-from functions.search.retrieval import Index
+from functions.search.fusion import Nearness
+from functions.search.retrieval import Lookups
 from knts.index import EVERYONE, group_digest
 from knts.lookup import Chunk, Found, Lookup, Scope
 
@@ -25,11 +26,23 @@ CHUNK, ENTRY, ITEM = 1500, 700, 64  # bytes of the objects around a passage's te
 T = TypeVar("T")
 
 
+class Meanings(Protocol):
+    """Which passages are near: `functions.search.meaning`."""
+
+    async def near(self, scope: Scope, text: str) -> Nearness | None: ...
+
+
 class Memory:
     """The memory of one process over an index. Calls raise what the index raises."""
 
-    def __init__(self, index: Index, most_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.index = index
+    def __init__(
+        self,
+        index: Lookups,
+        most_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+        meanings: "Meanings | None" = None,
+    ) -> None:
+        self.index, self.meanings = index, meanings
         self.clock = clock
         self.kept = Kept(most_bytes)
 
@@ -66,6 +79,22 @@ class Remembered:
             kept.put((scope.tenant, chunk.id), chunk, _size_of_chunk(chunk))
         return [known[each] for each in ids if each in known and not readers.isdisjoint(known[each].readers)]
 
+    async def near(self, scope: Scope, text: str) -> Nearness | None:
+        """The passages that are near what the text means; None where nothing embeds, which is not remembered."""
+        if self.memory.meanings is None:
+            return None
+        kept, now, key = self.memory.kept, self.memory.clock(), (*self._within("near", scope), text)
+        asked_at, known = kept.get(key) or (-MOST_SECONDS, None)
+        if known is not None and now - asked_at < MOST_SECONDS:
+            return cast(Nearness, known)
+        found = await self.memory.meanings.near(scope, text)
+        if found is not None:
+            kept.put(key, (now, found), _size_of_nearness(found))
+        return found
+
+    def _within(self, kind: str, scope: Scope) -> tuple[Hashable, ...]:
+        return (kind, self.token, scope.tenant, tuple(sorted(scope.groups)), tuple(sorted(scope.filters.items())))
+
     async def _remembered(
         self,
         kind: str,
@@ -75,7 +104,7 @@ class Remembered:
         size: Callable[[T], int],
     ) -> list[T]:
         kept, now = self.memory.kept, self.memory.clock()
-        within = (kind, self.token, scope.tenant, tuple(sorted(scope.groups)), tuple(sorted(scope.filters.items())))
+        within = self._within(kind, scope)
         found: dict[Lookup, T] = {}
         for lookup in lookups:
             asked_at, result = kept.get((*within, lookup)) or (-MOST_SECONDS, None)
@@ -119,6 +148,11 @@ def _size_of_chunk(chunk: Chunk) -> int:
 def _size_of_found(found: Found) -> int:
     values = [value for counts in found.facets.values() for value, _ in counts]
     return ENTRY + sum(map(getsizeof, (*found.ids, *values))) + ITEM * (len(values) + len(found.ids))
+
+
+def _size_of_nearness(found: Nearness) -> int:
+    passages = sum(ITEM * 2 + getsizeof(each.chunk_id) + getsizeof(each.packed) for each in found.passages)
+    return ENTRY + 32 * len(found.question) + passages
 
 
 def _size_of_texts(texts: list[str]) -> int:

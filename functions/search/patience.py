@@ -10,6 +10,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from functions.search.fusion import Nearness
 from functions.search.retrieval import Index
 from knts.errors import IndexUnavailable
 from knts.lookup import Chunk, Found, Lookup, Scope
@@ -40,6 +41,10 @@ class Patient:
     async def chunks(self, scope: Scope, ids: Sequence[str]) -> list[Chunk]:
         """As the index would."""
         return await self._tried(lambda: self.index.chunks(scope, ids))
+
+    async def near(self, scope: Scope, text: str) -> Nearness | None:
+        """As the index would."""
+        return await self._tried(lambda: self.index.near(scope, text))
 
     async def _tried(self, call: Callable[[], Awaitable[T]]) -> T:
         try:

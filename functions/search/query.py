@@ -8,8 +8,9 @@ What is quoted a passage must hold in any case.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -76,6 +77,7 @@ class Query:
     phrases: tuple[tuple[str, ...], ...] = ()
     typing: bool = False
     blank: bool = False
+    text: str = field(default="", compare=False)  # as it was typed
     spellings: tuple[tuple[Term, ...], ...] = ()
 
     @property
@@ -98,7 +100,14 @@ class Query:
         anything = [*terms, *(Term(form) for phrase in self.phrases for form in phrase)]
         chosen = {term.stem: term for term in telling + quoted or anything}
         spelt = {group[0].typed: group for group in self.spellings}
-        return tuple(spelt.get(term.form, (term,)) for term in chosen.values())[:MOST_TERMS]
+        often = self.times
+        most = sorted(chosen.values(), key=lambda term: -often[term.stem])[:MOST_TERMS]
+        return tuple(spelt.get(term.form, (term,)) for term in chosen.values() if term in most)
+
+    @cached_property
+    def times(self) -> Mapping[str, int]:
+        """How often each word was typed, by stem: what is said twice is meant more."""
+        return Counter(map(stem, (*self.words, *(form for phrase in self.phrases for form in phrase))))
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -179,9 +188,9 @@ def parse(text: str, *, typing: bool = True) -> Query:
     demanded = _QUOTED.findall(text) if len(forms(bare)) <= MOST_BESIDE_PHRASES else []
     phrases = tuple(tuple(found)[:MOST_WORDS] for phrase in demanded if (found := forms(phrase)))
     words = tuple(forms(bare if demanded else text))
-    return Query(words, phrases, typing and bool(words) and bool(forms(text[-1:])), not text.strip())
+    return Query(words, phrases, typing and bool(words) and bool(forms(text[-1:])), not text.strip(), text)
 
 
 def question(text: str) -> Query:
     """The query that a question is: nothing in it is quoted or still being typed."""
-    return Query(tuple(forms(text)), blank=not text.strip())
+    return Query(tuple(forms(text)), blank=not text.strip(), text=text)

@@ -44,9 +44,16 @@ def rarity(holding: int, total: int) -> float:
     return math.log(1 + (total - holding + 0.5) / (holding + 0.5))
 
 
-def weights_of(counts: Mapping[Term, int], total: int) -> dict[Term, float]:
-    """The weight of each term by the number of passages that hold it, less for one that was not typed like that."""
-    return {term: rarity(count, total) * MISSPELT**term.away for term, count in counts.items()}
+def weights_of(counts: Mapping[Term, int], total: int, times: Mapping[str, int] | None = None) -> dict[Term, float]:
+    """The weight of each term by the number of passages that hold it, and by how often it was typed.
+
+    Less for one that was not typed like that. `times` are by stem.
+    """
+    often = times or {}
+    return {
+        term: rarity(count, total) * MISSPELT**term.away * often.get(stem(term.typed), 1)
+        for term, count in counts.items()
+    }
 
 
 def most_promising(lists: Iterable[tuple[float, Sequence[str]]], most: int) -> list[str]:

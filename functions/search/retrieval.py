@@ -1,15 +1,16 @@
 """The story of finding passages: look up, mend the spelling, look up again, fetch the most promising ones, rank them.
 
-Everything goes through the scope. Where embeddings come to help (a later issue), they are one more list of ids for
-`most_promising` and one more score for `rank`; nothing else knows how candidates were found.
+Everything goes through the scope. Passages whose meaning is near are asked for beside those that hold words.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from functions.search.facets import Facets, counted, shortened
+from functions.search.fusion import Nearness, fused
 from functions.search.query import Query, Term
 from functions.search.ranking import Ranked, most_promising, rank, weights_of
 from functions.search.spelling import ROUNDS, SAMPLE, alike, one_edit, taken, two_edits
@@ -20,13 +21,15 @@ T = TypeVar("T")
 WINDOW = 150  # passages that are ranked together; later pages of a plain query are ranked window by window
 LISTED = 600  # passages whose ids are read for a loose query: what takes time is Typesense loading each of them
 FEWER = 400  # for a plain query, which is typed letter by letter: its words together are listed besides
+BESIDE_NEAR = 300  # where passages that are near are known besides
+WINDOW_BESIDE_NEAR = 100  # passages chosen by their words then, beside those that are near
 LONGEST = 200  # ids that are read for one term
 MOST_MISSPELT = 6  # words of a query whose spelling is mended
 ENOUGH = 50  # passages that hold all of a plain query: with fewer, those that hold a part of it follow them
 SLACK = 20  # passages beyond the page that are checked at once, in case some are no longer current
 
 
-class Index(Protocol):
+class Lookups(Protocol):
     """The passages, as `knts.clients.typesense_search.ChunkSearch` looks them up."""
 
     async def look_up(self, scope: Scope, lookups: Sequence[Lookup]) -> list[Found]: ...
@@ -34,6 +37,12 @@ class Index(Protocol):
     async def texts(self, scope: Scope, lookups: Sequence[Lookup]) -> list[list[str]]: ...
 
     async def chunks(self, scope: Scope, ids: Sequence[str]) -> list[Chunk]: ...
+
+
+class Index(Lookups, Protocol):
+    """The passages by their words and by what they mean."""
+
+    async def near(self, scope: Scope, text: str) -> Nearness | None: ...
 
 
 class Versions(Protocol):
@@ -100,15 +109,26 @@ async def find(
     """
     if query.form == "nothing":
         return Page(query, facets=dict.fromkeys(wanted.facets, ()))
-    view = await _look(index, scope, query, wanted)
+    eager = query.form == "loose" or (loosely and query.form != "browse")
+    near = index.near(scope, query.text) if eager else _nothing()
+    view, nearness = await asyncio.gather(_look(index, scope, query, wanted), near)
     if spellings := await _spellings(index, scope, view):
         view = await _look(index, scope, replace(query, spellings=spellings), wanted)
     held = view.window(1, wanted.facets).total
     many = held >= ENOUGH and query.certain
     whole = query.form == "browse" or (query.form == "plain" and many and not loosely)
-    page = await (_whole if whole else _partial)(index, scope, view, wanted)
+    if whole:
+        page = await _whole(index, scope, view, wanted)
+    else:
+        if not eager and any(view.of(term).total for term in view.weights):  # letters that are no words mean nothing
+            nearness = await index.near(scope, query.text)
+        page = await _partial(index, scope, view, wanted, nearness)
     page = await _current(versions, scope, page, wanted)
     return replace(page, spelling=taken(view.query, view.weights, page.hits))
+
+
+async def _nothing() -> None:
+    return None
 
 
 async def _look(index: Index, scope: Scope, query: Query, wanted: Wanted) -> View:
@@ -119,7 +139,7 @@ async def _look(index: Index, scope: Scope, query: Query, wanted: Wanted) -> Vie
     lookups = list(dict.fromkeys([Lookup(), *windows, *by_term.values()]))
     found = dict(zip(lookups, await index.look_up(scope, lookups), strict=True))
     counts = {term: found[lookup].total for term, lookup in by_term.items()}
-    return View(query, weights_of(counts, found[Lookup()].total), found)
+    return View(query, weights_of(counts, found[Lookup()].total, query.times), found)
 
 
 def _window(query: Query, number: int, facets: tuple[str, ...]) -> Lookup:
@@ -162,25 +182,29 @@ async def _whole(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page
     return Page(view.query, first.total, before, hits, shortened(first.facets))
 
 
-async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page:
-    """The most promising passages that hold some of the words; they are all there is to page through."""
+async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted, nearness: Nearness | None) -> Page:
+    """The most promising passages, by words and by meaning; they are all there is to page through."""
     whole, together = view.window(1, wanted.facets), view.query.together(WINDOW)
     known = {view.query.whole(1, WINDOW): whole}  # of a few words that are as rare they are the same
-    asked = _affordable(view)
+    asked = _affordable(view, BESIDE_NEAR if nearness else LISTED)
     lookups = [each for each in (together, *asked.values()) if each not in known]
     known |= dict(zip(lookups, await index.look_up(scope, lookups), strict=True))
     everything = sum(view.weights.values())
     lists = [(everything, whole.ids), (everything, known[together].ids)]
     lists += [(view.weights[term], known[lookup].ids) for term, lookup in asked.items()]
-    chunks = _as_quoted(view.query, await index.chunks(scope, most_promising(lists, WINDOW)))
-    hits = [each for each in rank(view.query, view.weights, chunks) if each.score > 0]
+    ids = (
+        _union([most_promising(lists, WINDOW_BESIDE_NEAR), nearness.ids]) if nearness else most_promising(lists, WINDOW)
+    )
+    chunks = _as_quoted(view.query, await index.chunks(scope, ids))
+    ranked = rank(view.query, view.weights, chunks)
+    hits = [each for each in (fused(ranked, nearness) if nearness else ranked) if each.score > 0]
     return Page(view.query, len(hits), 0, hits, counted(wanted.facets, (each.chunk for each in hits)))
 
 
-def _affordable(view: View) -> dict[Term, Lookup]:
-    """Lookups for passages of single terms, the rarest terms first, until `LISTED` passages are listed."""
+def _affordable(view: View, most: int) -> dict[Term, Lookup]:
+    """Lookups for passages of single terms, the rarest terms first, until so many passages are listed."""
     asked: dict[Term, Lookup] = {}
-    left = FEWER if view.query.form == "plain" else LISTED
+    left = min(FEWER, most) if view.query.form == "plain" else most
     for term in sorted(view.weights, key=lambda term: view.of(term).total):
         if size := min(left, LONGEST, view.of(term).total):
             asked[term] = term.lookup(view.query.phrase, size)

@@ -39,7 +39,8 @@ class Unembedded:
     async def take(self, most: int) -> list[Taken]:
         """Some that nobody else works on, for `LEASE_MS`."""
         found = await _take(self.redis, [self.key], [most, LEASE_MS])
-        return [Taken(*orjson.loads(member), score) for member, score in zip(found[::2], found[1::2], strict=True)]
+        members = [orjson.loads(member) for member in found[::2]]
+        return [Taken(named[0], named[1], score) for named, score in zip(members, found[1::2], strict=True)]
 
     async def done(self, taken: Taken) -> None:
         """Take it off the list, unless it was written again."""

@@ -45,6 +45,8 @@ KNOWN: Mapping[str, Known] = {
     "knts.model.flights": Known("{flight}", "Answers that wait for one of a model's slots, or are being written."),
     "knts.model.wait": Known("s", "How long an answer waited for one of its model's slots.", MODEL_SECONDS),
     "knts.model.rests": Known("{rest}", "Times that a failing model was let rest, by model."),
+    "knts.embedder.failures": Known("{call}", "Calls of the embedding model that failed, by model."),
+    "knts.search.by_words": Known("{search}", "Searches that went by words alone since no model embedded them."),
     "knts.waiting": Known("{client}", "Clients that wait for an answer now."),
 }
 

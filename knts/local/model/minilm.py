@@ -22,9 +22,7 @@ def packaged(package: str, name: str) -> Path:
     spec = importlib.util.find_spec(package)
     files = [file for folder in (spec and spec.submodule_search_locations) or [] for file in Path(folder).rglob(name)]
     if not files:
-        raise LocalError(
-            f"the packaged embedding model ({package}) is not installed; run `make run`, which installs it"
-        )
+        raise LocalError(f"the packaged embedding model ({package}) is missing; run `make run`, which installs it")
     return files[0]
 
 
