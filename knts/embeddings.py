@@ -15,7 +15,8 @@ from typing import Any
 
 Vector = Sequence[float]
 
-STEPS = 127  # of a packed number: a byte with its sign
+STEPS = 400  # that a packed number counts to 1; what goes beyond a byte with its sign is cut, and seldom is there any
+BYTE = 127
 DIGITS = 4  # of each number as the index holds it: less than what a model's rounding changes
 _NAME = re.compile(r"(?P<alias>.+)_vectors_(?P<dimension>\d+)_(?P<model>.+)\Z", re.DOTALL)
 _ESCAPED = re.compile("_([0-9a-f]{2})")
@@ -75,14 +76,14 @@ def rounded(vector: Vector) -> list[float]:
 
 
 def packed(vector: Vector) -> str:
-    """A vector as short text, each number as a byte of its share of the largest: its direction, nearly."""
-    scale = STEPS / (max(map(abs, vector), default=0.0) or 1.0)
-    return base64.b64encode(array("b", [round(each * scale) for each in vector]).tobytes()).decode()
+    """A vector of length 1 as short text, a byte for each number."""
+    steps = (max(-BYTE, min(BYTE, round(each * STEPS))) for each in vector)
+    return base64.b64encode(array("b", steps).tobytes()).decode()
 
 
-def unpacked(packed: bytes) -> list[float]:
-    """The direction of a packed vector, at length 1."""
-    return normalised(array("b", packed))
+def unpacked(packed: bytes) -> Vector:
+    """A packed vector, `STEPS` times as long as it was: whole numbers, since that is faster."""
+    return array("b", packed)
 
 
 def product(one: Vector, other: Vector) -> float:
@@ -90,7 +91,9 @@ def product(one: Vector, other: Vector) -> float:
     return float(sum(map(mul, one, other)))
 
 
-def mean(vectors: Iterable[tuple[float, Vector]]) -> list[float]:
-    """The weighted mean direction, at length 1."""
-    weighted = [[weight * each for each in vector] for weight, vector in vectors]
-    return normalised([sum(column) for column in zip(*weighted, strict=True)])
+def moved(vector: Vector, pulls: Iterable[tuple[float, Vector]]) -> list[float]:
+    """The vector of length 1, pulled towards others by so much of each; at length 1 again."""
+    found = list(vector)
+    for weight, other in pulls:
+        found = [one + weight * each for one, each in zip(found, other, strict=True)]
+    return normalised(found)

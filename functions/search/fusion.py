@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from functions.search.ranking import DIGITS, Ranked
-from knts.embeddings import Near, Vector, mean, product, unpacked
+from knts.embeddings import STEPS, Near, Vector, moved, product, unpacked
 
 NEARNESS = 0.4  # share of the sum; the rest is for words
 BEST = 8  # passages that the question is moved towards
@@ -45,9 +45,9 @@ def fused(ranked: Sequence[Ranked], nearness: Nearness) -> list[Ranked]:
 def _moved(question: Vector, best: Mapping[str, float], vectors: Mapping[str, Vector]) -> dict[str, float]:
     """How like each vector is to the question when it has been moved towards the best, by their scores."""
     total = sum(best.values()) or 1.0
-    pulls = ((PULL * score / total, vectors[chunk_id]) for chunk_id, score in best.items())
-    moved = mean([(1.0, question), *pulls])
-    return {chunk_id: product(moved, vector) for chunk_id, vector in vectors.items()}
+    pulls = [(PULL * score / total / STEPS, vectors[chunk_id]) for chunk_id, score in best.items()]
+    towards = moved(question, pulls)
+    return {chunk_id: product(towards, vector) for chunk_id, vector in vectors.items()}
 
 
 def _sums(by_words: Mapping[str, float], near: Mapping[str, float]) -> dict[str, float]:

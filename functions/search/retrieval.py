@@ -17,6 +17,7 @@ from functions.search.spelling import ROUNDS, SAMPLE, alike, one_edit, taken, tw
 from knts.lookup import Chunk, Found, Lookup, Scope
 
 T = TypeVar("T")
+Near = asyncio.Task[Nearness | None]
 
 WINDOW = 150  # passages that are ranked together; later pages of a plain query are ranked window by window
 LISTED = 600  # passages whose ids are read for a loose query: what takes time is Typesense loading each of them
@@ -74,6 +75,7 @@ class Page:
     """Ranked passages, the first of them the one after `before` others, out of `found`; and what the query became."""
 
     query: Query
+    weights: Mapping[Term, float] = field(default_factory=dict)
     found: int = 0
     before: int = 0
     hits: Sequence[Ranked] = ()
@@ -110,25 +112,28 @@ async def find(
     if query.form == "nothing":
         return Page(query, facets=dict.fromkeys(wanted.facets, ()))
     eager = query.form == "loose" or (loosely and query.form != "browse")
-    near = index.near(scope, query.text) if eager else _nothing()
-    view, nearness = await asyncio.gather(_look(index, scope, query, wanted), near)
+    near = asyncio.create_task(index.near(scope, query.text)) if eager else None
+    try:
+        page = await _found(index, scope, query, wanted, near, loosely=loosely)
+    finally:
+        if near:
+            near.cancel()
+    page = await _current(versions, scope, page, wanted)
+    return replace(page, spelling=taken(page.query, page.weights, page.hits))
+
+
+async def _found(index: Index, scope: Scope, query: Query, wanted: Wanted, near: Near | None, *, loosely: bool) -> Page:
+    view = await _look(index, scope, query, wanted)
     if spellings := await _spellings(index, scope, view):
         view = await _look(index, scope, replace(query, spellings=spellings), wanted)
     held = view.window(1, wanted.facets).total
     many = held >= ENOUGH and query.certain
     whole = query.form == "browse" or (query.form == "plain" and many and not loosely)
     if whole:
-        page = await _whole(index, scope, view, wanted)
-    else:
-        if not eager and any(view.of(term).total for term in view.weights):  # letters that are no words mean nothing
-            nearness = await index.near(scope, query.text)
-        page = await _partial(index, scope, view, wanted, nearness)
-    page = await _current(versions, scope, page, wanted)
-    return replace(page, spelling=taken(view.query, view.weights, page.hits))
-
-
-async def _nothing() -> None:
-    return None
+        return await _whole(index, scope, view, wanted)
+    if near is None and any(view.of(term).total for term in view.weights):  # letters that are no words mean nothing
+        near = asyncio.create_task(index.near(scope, query.text))
+    return await _partial(index, scope, view, wanted, near)
 
 
 async def _look(index: Index, scope: Scope, query: Query, wanted: Wanted) -> View:
@@ -179,26 +184,31 @@ async def _whole(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page
     chunks = {chunk.id: chunk for chunk in await index.chunks(scope, _union(window.ids for window in windows))}
     hits = [each for window in windows for each in rank(view.query, view.weights, _those(chunks, window.ids))]
     first, before = view.window(1, wanted.facets), (wanted.windows[0] - 1) * WINDOW
-    return Page(view.query, first.total, before, hits, shortened(first.facets))
+    return Page(view.query, view.weights, first.total, before, hits, shortened(first.facets))
 
 
-async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted, nearness: Nearness | None) -> Page:
+async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted, near: Near | None) -> Page:
     """The most promising passages, by words and by meaning; they are all there is to page through."""
     whole, together = view.window(1, wanted.facets), view.query.together(WINDOW)
     known = {view.query.whole(1, WINDOW): whole}  # of a few words that are as rare they are the same
-    asked = _affordable(view, BESIDE_NEAR if nearness else LISTED)
+    asked = _affordable(view, BESIDE_NEAR if near and not _is_nothing(near) else LISTED)
     lookups = [each for each in (together, *asked.values()) if each not in known]
     known |= dict(zip(lookups, await index.look_up(scope, lookups), strict=True))
     everything = sum(view.weights.values())
     lists = [(everything, whole.ids), (everything, known[together].ids)]
     lists += [(view.weights[term], known[lookup].ids) for term, lookup in asked.items()]
-    ids = (
-        _union([most_promising(lists, WINDOW_BESIDE_NEAR), nearness.ids]) if nearness else most_promising(lists, WINDOW)
-    )
+    nearness = await near if near else None
+    ids = most_promising(lists, WINDOW_BESIDE_NEAR if nearness else WINDOW)
+    ids = _union([ids, nearness.ids]) if nearness else ids
     chunks = _as_quoted(view.query, await index.chunks(scope, ids))
     ranked = rank(view.query, view.weights, chunks)
     hits = [each for each in (fused(ranked, nearness) if nearness else ranked) if each.score > 0]
-    return Page(view.query, len(hits), 0, hits, counted(wanted.facets, (each.chunk for each in hits)))
+    return Page(view.query, view.weights, len(hits), 0, hits, counted(wanted.facets, (each.chunk for each in hits)))
+
+
+def _is_nothing(near: Near) -> bool:
+    """Whether it is known already that there are no embeddings, or no model that answers."""
+    return near.done() and not near.exception() and near.result() is None
 
 
 def _affordable(view: View, most: int) -> dict[Term, Lookup]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -84,15 +85,14 @@ class Embedder:
             found = await unless_gone(request.receive, self._embedded(texts))
         finally:
             self.pending -= 1
-        return JSONResponse(
-            {
-                "model": NAME,
-                "embeddings": [vector for vector, _ in found],
-                "total_duration": time.monotonic_ns() - began,
-                "load_duration": 0,
-                "prompt_eval_count": sum(tokens for _, tokens in found),
-            }
-        )
+        answer = {
+            "model": NAME,
+            "embeddings": [vector for vector, _ in found],
+            "total_duration": time.monotonic_ns() - began,
+            "load_duration": 0,
+            "prompt_eval_count": sum(tokens for _, tokens in found),
+        }
+        return Response(orjson.dumps(answer), media_type="application/json")
 
     async def _embedded(self, texts: Sequence[str]) -> list[tuple[list[float], int]]:
         async with self.one if len(texts) == 1 else self.many:
