@@ -5,7 +5,7 @@ UV ?= uv
 export PYTHON
 BIN := .venv/bin
 
-.PHONY: help run test test-faults load check bench lock
+.PHONY: help run test test-faults load check bench eval lock
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 13
 
@@ -36,6 +36,10 @@ check:  ## lint, format, types, import contracts, schemas and manifests
 bench:  ## what docs/performance.md quotes
 	@knts/local/bootstrap.sh dev
 	@exec $(BIN)/python -m bench $(ARGS)
+
+eval:  ## what docs/quality.md quotes: how good what comes back is (ARGS="retrieval --sets cranfield" for a part)
+	@knts/local/bootstrap.sh dev
+	@exec $(BIN)/python -m bench.eval $(ARGS)
 
 lock:  ## compile requirements*.in into hash-pinned requirements*.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements.in -o requirements.txt

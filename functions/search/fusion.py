@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functions.search.ranking import DIGITS, Ranked
 from knts.embeddings import STEPS, Near, Vector, moved, product, unpacked
 
-NEARNESS = 0.4  # share of the sum; the rest is for words
+NEARNESS = 0.45  # share of the sum; the rest is for words
 BEST = 8  # passages that the question is moved towards
-PULL = 0.7  # of all of them together; the question itself counts as 1
+PULL = 1.0  # of all of them together; the question itself counts as much
 
 
 @dataclass(frozen=True)

@@ -47,14 +47,22 @@ class Plan:
 
     def said(self) -> dict[str, Any]:
         """What `run.json` tells the command line; no secrets."""
-        names = ("REDIS_URL", "REDIS_CACHE_URL", "TYPESENSE_URL", "OLLAMA_URL", "KNTS_TRACE_DIR")
+        names = (
+            "REDIS_URL",
+            "REDIS_CACHE_URL",
+            "TYPESENSE_URL",
+            "OLLAMA_URL",
+            "OLLAMA_EMBED_URL",
+            "OLLAMA_EMBED_MODEL",
+            "KNTS_TRACE_DIR",
+        )
         return {
             "pid": os.getpid(),
             "page": self.page,
             "broker": self.broker,
             "model": self.model,
             "functions": self.functions,
-            "env": {name: self.env[name] for name in names},
+            "env": {name: self.env[name] for name in names if name in self.env},
             "ports": self.ports,
         }
 
