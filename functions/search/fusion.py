@@ -57,6 +57,6 @@ def _sums(by_words: Mapping[str, float], near: Mapping[str, float]) -> dict[str,
 
 
 def _between(likenesses: Mapping[str, float]) -> dict[str, float]:
-    """From 0 for the farthest to 1 for the nearest."""
+    """From 0 for the farthest to 1 for the nearest; 1 where all are as near."""
     low, high = min(likenesses.values(), default=0.0), max(likenesses.values(), default=0.0)
-    return {chunk_id: (each - low) / (high - low or 1.0) for chunk_id, each in likenesses.items()}
+    return {chunk_id: (each - low) / (high - low) if high > low else 1.0 for chunk_id, each in likenesses.items()}

@@ -75,12 +75,12 @@ class Page:
     """Ranked passages, the first of them the one after `before` others, out of `found`; and what the query became."""
 
     query: Query
-    weights: Mapping[Term, float] = field(default_factory=dict)
     found: int = 0
     before: int = 0
     hits: Sequence[Ranked] = ()
     facets: Facets = field(default_factory=dict)
     spelling: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[Term, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ async def _whole(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page
     chunks = {chunk.id: chunk for chunk in await index.chunks(scope, _union(window.ids for window in windows))}
     hits = [each for window in windows for each in rank(view.query, view.weights, _those(chunks, window.ids))]
     first, before = view.window(1, wanted.facets), (wanted.windows[0] - 1) * WINDOW
-    return Page(view.query, view.weights, first.total, before, hits, shortened(first.facets))
+    return Page(view.query, first.total, before, hits, shortened(first.facets), weights=view.weights)
 
 
 async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted, near: Near | None) -> Page:
@@ -203,7 +203,8 @@ async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted, near:
     chunks = _as_quoted(view.query, await index.chunks(scope, ids))
     ranked = rank(view.query, view.weights, chunks)
     hits = [each for each in (fused(ranked, nearness) if nearness else ranked) if each.score > 0]
-    return Page(view.query, view.weights, len(hits), 0, hits, counted(wanted.facets, (each.chunk for each in hits)))
+    facets = counted(wanted.facets, (each.chunk for each in hits))
+    return Page(view.query, len(hits), 0, hits, facets, weights=view.weights)
 
 
 def _is_nothing(near: Near) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from knts.local.home import Home
 from knts.local.plan import Ollama, Plan, function_names, plan
-from knts.local.servers import PackagedModel, Typesense, Valkey
+from knts.local.servers import PackagedEmbedder, PackagedModel, Typesense, Valkey
 from knts.local.settings import LocalSettings
 from knts.local.supervisor import Program
 from knts.settings import read
@@ -28,7 +28,7 @@ def planned(tmp_path: Path, env: dict[str, str], ollama: Ollama | None = None) -
 def test_everything_is_embedded_where_nothing_is_given(tmp_path: Path) -> None:
     made = planned(tmp_path, {})
     kinds = [[type(unit) for unit in stage] for stage in made.stages[:2]]
-    assert kinds == [[Valkey, Valkey], [Typesense, PackagedModel]]
+    assert kinds == [[Valkey, Valkey], [Typesense, PackagedModel, PackagedEmbedder]]
     assert made.env["REDIS_URL"] != made.env["REDIS_CACHE_URL"]
     assert made.env["OLLAMA_MODEL"] == "smollm2:135m"
     assert made.env["K_SINK"] == "http://127.0.0.1:8081/default/kn-ts"
@@ -37,9 +37,29 @@ def test_everything_is_embedded_where_nothing_is_given(tmp_path: Path) -> None:
 
 def test_the_users_own_servers_are_used(tmp_path: Path) -> None:
     made = planned(tmp_path, OWN, Ollama("http://o", "llama3"))
-    assert made.stages[:2] == [[], []]
+    assert [[unit.name for unit in stage] for stage in made.stages[:2]] == [[], ["embedder"]]
     assert {name: made.env[name] for name in OWN} == OWN
     assert (made.env["OLLAMA_URL"], made.env["OLLAMA_MODEL"]) == ("http://o", "llama3")
+
+
+@pytest.mark.parametrize(
+    ("given", "model", "url"),
+    [
+        ({}, "all-minilm:22m", None),
+        ({"KNTS_EMBEDDINGS": "off"}, "", ""),
+        ({"OLLAMA_EMBED_MODEL": "bge-m3"}, "bge-m3", "http://o"),
+        ({"OLLAMA_EMBED_MODEL": "bge-m3", "OLLAMA_EMBED_URL": "http://e/api"}, "bge-m3", "http://e"),
+        ({"OLLAMA_EMBED_MODEL": "bge-m3", "KNTS_EMBEDDINGS": "packaged"}, "all-minilm:22m", None),
+    ],
+)
+def test_embeddings_come_from_the_packaged_model_unless_another_is_named(
+    tmp_path: Path, given: dict[str, str], model: str, url: str | None
+) -> None:
+    made = planned(tmp_path, OWN | given, Ollama("http://o", "llama3"))
+    embedders = [unit for unit in made.stages[1] if isinstance(unit, PackagedEmbedder)]
+    assert made.env["OLLAMA_EMBED_MODEL"] == model
+    assert made.env.get("OLLAMA_EMBED_URL", "") == (embedders[0].url if url is None else url)
+    assert bool(embedders) == (url is None)
 
 
 def test_each_function_is_told_its_name_and_port_and_no_other_listens_beyond_loopback(tmp_path: Path) -> None:

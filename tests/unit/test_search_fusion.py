@@ -1,0 +1,83 @@
+"""Words and meaning make one order."""
+
+from base64 import b64decode
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.search.fusion import Nearness, fused
+from functions.search.ranking import Ranked
+from knts.embeddings import Near, normalised, packed
+from tests.searching import chunk
+
+QUESTION = normalised([1.0] * 64)
+
+
+def towards(share: float) -> list[float]:
+    """A vector that points from nowhere near the question (0) to where the question does (1)."""
+    away = [1.0 if at % 2 else -1.0 for at in range(64)]
+    return normalised([share + (1 - share) * other for other in away])
+
+
+def ranked(name: str, score: float) -> Ranked:
+    return Ranked(chunk(name, name), score)
+
+
+def near(**shares: float) -> Nearness:
+    likeness = {name: sum(map(float.__mul__, QUESTION, towards(share))) for name, share in shares.items()}
+    passages = [
+        Near(f"{name}-0", likeness[name], b64decode(packed(towards(shares[name]))))
+        for name in sorted(shares, key=lambda name: -likeness[name])
+    ]
+    return Nearness(QUESTION, passages)
+
+
+def order(found: list[Ranked]) -> list[str]:
+    return [each.chunk.document_id for each in found]
+
+
+def test_of_passages_with_the_same_words_the_nearer_one_comes_first() -> None:
+    assert order(fused([ranked("far", 5.0), ranked("near", 5.0)], near(far=0.1, near=0.9)))[0] == "near"
+
+
+def test_of_passages_as_near_the_one_with_more_of_the_words_comes_first() -> None:
+    assert order(fused([ranked("few", 2.0), ranked("many", 5.0)], near(few=0.5, many=0.5)))[0] == "many"
+
+
+def test_a_passage_without_any_of_the_words_is_found_by_what_it_means() -> None:
+    found = fused(
+        [ranked("words", 5.0), ranked("meaning", 0.0), ranked("neither", 0.0)], near(meaning=0.9, neither=0.1)
+    )
+    assert order(found) == ["words", "meaning", "neither"]
+    assert found[1].score > 0
+
+
+def test_a_passage_like_the_best_ones_comes_up() -> None:
+    """`like` and `other` are as near the question; one of them says what the best passage says."""
+    side = [1.0 if at < 32 else -0.5 for at in range(64)]
+    best, like = normalised(side), normalised([each + 0.05 for each in side])
+    other = normalised(side[32:] + side[:32])
+    passages = [Near(f"{name}-0", 0.5, b64decode(packed(v))) for name, v in (("like", like), ("other", other))]
+    question = Nearness(QUESTION, [Near("best-0", 0.9, b64decode(packed(best))), *passages])
+    found = fused([ranked("best", 5.0), ranked("like", 1.0), ranked("other", 1.0)], question)
+    assert order(found) == ["best", "like", "other"]
+
+
+def test_scores_keep_the_scale_of_words() -> None:
+    found = fused([ranked("a", 8.0), ranked("b", 4.0)], near(a=0.9, b=0.2))
+    assert found[0].score == pytest.approx(8.0)
+
+
+def test_a_neighbour_that_may_not_be_shown_changes_nothing() -> None:
+    with_it = fused([ranked("a", 5.0), ranked("b", 4.0)], near(a=0.5, b=0.6, hidden=0.9))
+    assert with_it == fused([ranked("a", 5.0), ranked("b", 4.0)], near(a=0.5, b=0.6))
+
+
+@given(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 1)), max_size=12))
+def test_nothing_is_lost_and_nothing_is_invented(passages: list[tuple[float, float]]) -> None:
+    hits = [ranked(f"d{at}", score) for at, (score, _) in enumerate(passages)]
+    found = fused(hits, near(**{f"d{at}": share for at, (_, share) in enumerate(passages)}))
+    assert sorted(order(found)) == sorted(order(hits))
+    assert all(one.score >= other.score for one, other in pairwise(found))

@@ -1,0 +1,90 @@
+"""Without embeddings, or with a model that is away, search goes by words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from functions.search.fusion import Nearness
+from functions.search.meaning import Meanings
+from functions.search.memory import Memory
+from functions.search.query import parse
+from functions.search.retrieval import Wanted, find
+from knts.clients.embedder import EmbedderAway
+from knts.embeddings import Model, Near
+from knts.errors import IndexUnavailable
+from knts.lookup import Scope
+from tests.searching import SCOPE, FakeIndex, ScriptedVersions, chunk
+
+MODEL = Model("m", 2)
+
+
+@dataclass
+class FakeVectors:
+    model: Model | None = MODEL
+    away: bool = False
+
+    async def serving(self) -> Model | None:
+        return self.model
+
+    async def nearest(self, scope: Scope, model: Model, vector: Sequence[float], most: int) -> list[Near]:
+        if self.away:
+            raise IndexUnavailable("gone")
+        return [Near("ship-0", 0.9, b"\x7f\x00")]
+
+
+@dataclass
+class FakeEmbedder:
+    away: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    async def embed(self, model: str, texts: Sequence[str], seconds: float | None = None) -> list[list[float]]:
+        self.asked += texts
+        if self.away:
+            raise EmbedderAway("gone")
+        return [[1.0, 0.0] for _ in texts]
+
+
+async def test_a_question_is_embedded_by_the_model_of_the_passages() -> None:
+    near = await Meanings(FakeVectors(), FakeEmbedder(), 1).near(SCOPE, "a vessel?")
+    assert near == Nearness([1.0, 0.0], [Near("ship-0", 0.9, b"\x7f\x00")])
+
+
+async def test_without_embeddings_no_model_is_asked() -> None:
+    embedder = FakeEmbedder()
+    assert await Meanings(FakeVectors(None), embedder, 1).near(SCOPE, "a vessel?") is None
+    assert embedder.asked == []
+
+
+@pytest.mark.parametrize("meanings", [
+    Meanings(FakeVectors(), FakeEmbedder(away=True), 1),
+    Meanings(FakeVectors(Model("m", 3)), FakeEmbedder(), 1),
+])  # fmt: skip
+async def test_where_the_question_cannot_be_embedded_words_alone_count(meanings: Meanings) -> None:
+    assert await meanings.near(SCOPE, "a vessel?") is None
+
+
+async def test_an_index_that_is_away_is_said_to_be() -> None:
+    with pytest.raises(IndexUnavailable):
+        await Meanings(FakeVectors(away=True), FakeEmbedder(), 1).near(SCOPE, "a vessel?")
+
+
+async def test_a_passage_is_found_that_holds_none_of_the_words() -> None:
+    ship, house = chunk("ship", "a ship at sea"), chunk("house", "the house has a boat shed")
+    index = FakeIndex([ship, house], nearness=Nearness([1.0, 0.0], [Near("ship-0", 0.9, b"\x7f\x00")]))
+    page = await find(index, ScriptedVersions(), SCOPE, parse("is there any boat?"), Wanted())
+    assert [each.chunk.document_id for each in page.hits] == ["house", "ship"]
+
+
+async def test_letters_that_nobody_wrote_find_nothing_however_near_something_is() -> None:
+    index = FakeIndex([chunk("ship", "a ship")], nearness=Nearness([1.0, 0.0], [Near("ship-0", 0.9, b"\x7f\x00")]))
+    assert (await find(index, ScriptedVersions(), SCOPE, parse("qqzz"), Wanted())).hits == []
+
+
+async def test_what_is_near_is_remembered_until_the_index_changes() -> None:
+    embedder = FakeEmbedder()
+    memory = Memory(FakeIndex([]), 100_000, meanings=Meanings(FakeVectors(), embedder, 1))
+    assert await memory.at("one").near(SCOPE, "a vessel?") == await memory.at("one").near(SCOPE, "a vessel?")
+    await memory.at("two").near(SCOPE, "a vessel?")
+    await memory.at("two").near(Scope("t", ("g",)), "a vessel?")
+    assert len(embedder.asked) == 3
