@@ -250,3 +250,17 @@ def status(broker: str, url: str, as_json: bool) -> None:
     from knts.cli.status import run
 
     run_to_exit(run(url, _key(), broker, as_json=as_json))
+
+
+@cli.command(short_help="Embed every passage by the model that is set now.")
+@click.option("--model", metavar="MODEL", help="The model; OLLAMA_EMBED_MODEL of the local run by default.")
+@click.option("--timeout", "seconds", type=float, help="Seconds after which to give up waiting.")
+def reindex(model: str | None, seconds: float | None) -> None:
+    """Embed every passage by the model that is set now, while searches go on by the one before, and change over.
+
+    index-document does the work, by its OLLAMA_EMBED_MODEL: set it there first. Where it does not run beside here,
+    REDIS_URL, TYPESENSE_URL, TYPESENSE_API_KEY and KNTS_COLLECTION say where things are.
+    """
+    from knts.cli.reindex import run
+
+    run_to_exit(run(model, seconds))

@@ -15,6 +15,7 @@ from knts.clients.chunks import Chunks
 from knts.clients.embedder import EmbedderAway
 from knts.clients.records import Records
 from knts.clients.redis import Redis
+from knts.clients.reindexing import reindex
 from knts.clients.typesense import Typesense
 from knts.clients.unembedded import Unembedded
 from knts.clients.vectors import Vectors
@@ -180,6 +181,35 @@ async def test_while_another_model_is_searched_by_both_embed_what_comes(desk: De
     assert await desk.vectors.serving() == old
     assert await desk.near("house") == ["2", "1"]
     assert set((await desk.chunks(Model("newer", len(TOPICS)))).values()) == {"2"}
+
+
+async def test_a_reindex_changes_searches_over_when_all_is_embedded_by_the_other_model(desk: Desk) -> None:
+    for at in range(6):
+        await desk.deliver(upserted(f"d{at}", 1, "a ship"))
+    while await desk.worker.step():
+        pass
+    old = await desk.vectors.serving()
+    desk.worker.model = "newer"
+    served: list[Model | None] = []
+
+    async def work_while_more_comes() -> None:
+        await desk.deliver(upserted("late", 1, "a ship"))
+        while True:
+            if await desk.worker.step():
+                served.append(await desk.vectors.serving())
+            await asyncio.sleep(0)
+
+    working = asyncio.create_task(work_while_more_comes())
+    made = await reindex(desk.vectors, desk.waiting, "newer", lambda _: None)
+    working.cancel()
+    assert set(served) == {old}
+    assert made == await desk.vectors.serving() == Model("newer", len(TOPICS))
+    assert len(await desk.near("ship")) == 7
+    assert list(await desk.vectors.collections()) == [made]
+
+
+async def test_a_reindex_of_nothing_changes_nothing(desk: Desk) -> None:
+    assert await reindex(desk.vectors, desk.waiting, "newer", lambda _: None) is None
 
 
 async def test_two_workers_never_take_the_same_document(desk: Desk) -> None:
