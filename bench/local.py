@@ -53,6 +53,7 @@ def road(**more: str) -> Iterator[Road]:
             "KNTS_BROKER_PORT": str(broker_port),
             "KNTS_FIRST_DOCUMENTS": "none",
             "LOG_LEVEL": "WARNING",
+            "KNTS_EMBEDDINGS": "off",  # a model that embeds beside what is measured would be measured too
             **more,
         }
         process = subprocess.Popen([sys.executable, "-m", "knts.local"], env=env, stdout=subprocess.DEVNULL)

@@ -33,12 +33,12 @@ from knts.lookup import Scope
 from knts.settings import TypesenseServer
 
 SCOPE = Scope("local")
-DEPTH = 100  # hits that are asked for
+PAGE, DEPTH = 10, 100  # hits: what a page shows, which is timed; and what is judged
 MEMORY = 64 * 2**20
 SECONDS = 900.0  # that loading a collection may take
 HEAD = ("set", "way", "nDCG@10 (95 %)", "Recall@100 (95 %)", "ms, p50", "of the floor")
 
-Way = Callable[[str], Awaitable[Sequence[Hit]]]
+Way = Callable[[str, int], Awaitable[Sequence[Hit]]]
 
 
 def tables(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
@@ -48,7 +48,7 @@ def tables(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
         if judged is None:
             print(f"{name}: skipped, its files are missing (KNTS_DATA names the folder)")
             continue
-        with road() as started:
+        with road(KNTS_EMBEDDINGS="packaged") as started:
             rows = asyncio.run(compare(started, judged))
         title = f"Retrieval: {name}, {len(judged.questions)} questions over {len(judged.documents)} documents"
         yield title, table(HEAD, rows)
@@ -78,16 +78,16 @@ async def compare(started: Road, judged: Judged) -> list[tuple[Any, ...]]:
 
 
 async def measured(judged: Judged, ways: dict[str, Way]) -> list[tuple[Any, ...]]:
-    """Ask each way each question; a row for each."""
+    """Ask each way each question, first for a page, which is timed; a row for each."""
     gains: dict[str, list[float]] = {way: [] for way in ways}
     recalls: dict[str, list[float]] = {way: [] for way in ways}
     times: dict[str, list[float]] = {way: [] for way in ways}
     for question, text in judged.questions.items():
         for way, ask in ways.items():
             began = time.perf_counter()
-            hits = await ask(text)
+            await ask(text, PAGE)
             times[way].append((time.perf_counter() - began) * 1000)
-            found = judged.found(question, hits)
+            found = judged.found(question, await ask(text, DEPTH))
             gains[way].append(ndcg(found, judged.grades[question]))
             recalls[way].append(recall(found, judged.grades[question]))
     medians = {way: statistics.median(times[way]) for way in ways}
@@ -111,12 +111,13 @@ def plain(typesense: Typesense) -> Way:
         "collection": typesense.server.collection,
         "query_by": SEARCHED,
         "filter_by": scope_filter(SCOPE.tenant, SCOPE.groups),
-        "per_page": DEPTH,
         "include_fields": "document_id,text",
     }
 
-    async def ask(question: str) -> list[Hit]:
-        reply = await typesense.request("POST", "/multi_search", json={"searches": [{**search, "q": question}]})
+    async def ask(question: str, hits: int) -> list[Hit]:
+        reply = await typesense.request(
+            "POST", "/multi_search", json={"searches": [{**search, "q": question, "per_page": hits}]}
+        )
         return [(hit["document"]["document_id"], hit["document"]["text"]) for hit in reply["results"][0]["hits"]]
 
     return ask
@@ -126,12 +127,12 @@ def vectors_alone(typesense: Typesense, embedder: Embedder) -> Way:
     """The nearest passages by their embeddings."""
     vectors, search = Vectors(typesense), ChunkSearch(typesense)
 
-    async def ask(question: str) -> list[Hit]:
+    async def ask(question: str, hits: int) -> list[Hit]:
         model = await vectors.serving()
         if model is None:
             raise SystemExit("no embeddings were made")
         vector = (await embedder.embed(model.name, [question]))[0]
-        near = await vectors.nearest(SCOPE, model, vector, DEPTH)
+        near = await vectors.nearest(SCOPE, model, vector, hits)
         return [(each.document_id, each.text) for each in await search.chunks(SCOPE, [each.chunk_id for each in near])]
 
     return ask
@@ -141,8 +142,8 @@ def words_alone(typesense: Typesense, records: Records) -> Way:
     """The search function without embeddings, in this process, with a memory that is empty at first."""
     search = Memory(ChunkSearch(typesense), MEMORY).at("nothing is written meanwhile")
 
-    async def ask(question: str) -> list[Hit]:
-        page = await find(search, records, SCOPE, parse(question), Wanted(limit=DEPTH))
+    async def ask(question: str, hits: int) -> list[Hit]:
+        page = await find(search, records, SCOPE, parse(question), Wanted(limit=hits))
         return [(each.chunk.document_id, each.chunk.text) for each in page.hits]
 
     return ask
@@ -151,8 +152,8 @@ def words_alone(typesense: Typesense, records: Records) -> Way:
 def through_ingress(http: aiohttp.ClientSession, started: Road) -> Way:
     """What a user gets."""
 
-    async def ask(question: str) -> list[Hit]:
-        async with http.get(f"{started.api}/v1/search", params={"q": question, "limit": DEPTH}) as response:
+    async def ask(question: str, hits: int) -> list[Hit]:
+        async with http.get(f"{started.api}/v1/search", params={"q": question, "limit": hits}) as response:
             response.raise_for_status()
             found = await response.json(loads=orjson.loads)
         return [(hit["document_id"], hit["passage"]["text"]) for hit in found["hits"]]

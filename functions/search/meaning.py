@@ -12,7 +12,7 @@ from knts.lookup import Scope
 
 log = logging.getLogger(__name__)
 
-NEAREST = 100  # passages that are asked for
+NEAREST = 90  # passages that are asked for
 LONGEST = 2000  # characters of a question that are embedded
 
 

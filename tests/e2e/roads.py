@@ -61,9 +61,13 @@ def environment(pid: int) -> set[bytes]:
 
 
 def start_road(home: Path, **env: str) -> Road:
-    """Start a local run and wait until its page answers."""
+    """Start a local run and wait until its page answers.
+
+    Without embeddings unless they are asked for: those of a corpus would keep the machine busy beside what is tested.
+    """
     ports = {"KNTS_PORT": str(free_port()), "KNTS_BROKER_PORT": str(free_port())}
-    given = {**os.environ, **ports, "KNTS_HOME": str(home), "PYTHONPATH": str(ROOT), **env}
+    ours = {**ports, "KNTS_HOME": str(home), "PYTHONPATH": str(ROOT), "KNTS_EMBEDDINGS": "off"}
+    given = {**os.environ, **ours, **env}
     home.mkdir(parents=True, exist_ok=True)
     with (home / "said").open("ab") as said:
         process = subprocess.Popen([sys.executable, "-m", "knts.local"], env=given, stdout=said, stderr=said)

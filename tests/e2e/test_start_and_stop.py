@@ -1,5 +1,6 @@
 """A local run leaves no process behind and finds its data again."""
 
+import asyncio
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -57,14 +58,22 @@ def start(home: Path) -> Iterator[Callable[..., Road]]:
             road.stop()
 
 
+async def found_by_meaning(api: aiohttp.ClientSession, question: str, document_id: str) -> None:
+    """Wait until a question finds a document that holds none of its words."""
+    async with asyncio.timeout(60):
+        while document_id not in [hit["document_id"] for hit in await search(api, question)]:
+            await asyncio.sleep(0.2)
+
+
 async def test_stop_and_start_again(home: Path, start: Callable[..., Road]) -> None:
     doc = keeper_document()
-    road = start(KNTS_FIRST_DOCUMENTS="docs/events.md")
+    road = start(KNTS_FIRST_DOCUMENTS="docs/events.md", KNTS_EMBEDDINGS="packaged")
     assert road.process is not None
     assert len(descendants(road.process.pid)) >= 10
     assert said(road, "1 of 1 are indexed", 30)
     async with aiohttp.ClientSession(road.base_url) as api:
         await put(api, doc)
+        await found_by_meaning(api, "Is anybody in charge of a beacon for mariners?", doc.id)
     assert road.stop(signal.SIGINT) == 0
     assert gone(road, 0)
 
