@@ -88,16 +88,14 @@ class Worker:
                     await asyncio.wait_for(self.woken.wait(), IDLE)
 
     async def step(self) -> int:
-        """Embed some documents; how many. Raises what concerns them all, when all were given back."""
+        """Embed some documents; how many. Raises the first failure, when what failed was given back."""
         taken = await self.waiting.take(DOCUMENTS)
-        for at, each in enumerate(taken):
-            try:
-                await self.embed(each.tenant, each.document_id)
-            except KntsError:
-                for left in taken[at:]:
-                    await self.waiting.give_back(left)
-                raise
-            await self.waiting.done(each)
+        work = (self.embed(each.tenant, each.document_id) for each in taken)
+        outcomes = await asyncio.gather(*work, return_exceptions=True)
+        for each, outcome in zip(taken, outcomes, strict=True):
+            await (self.waiting.give_back(each) if outcome else self.waiting.done(each))
+        if failure := next((outcome for outcome in outcomes if outcome), None):
+            raise failure
         return len(taken)
 
     async def embed(self, tenant: str, document_id: str) -> None:

@@ -1,7 +1,7 @@
 """`python -m knts.local.model.embedder`: the packaged embedding model behind Ollama's API, until SIGTERM.
 
-A process of its own, so that it is there beside a user's Ollama too. A request for one text, as a search makes it, does
-not wait for the texts of a request for many: each kind has a thread.
+A process of its own, so that it is there beside a user's Ollama too. A short text, as a search asks for it, does not
+wait for passages: each kind has a thread.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from knts.local.process import LocalError
 from knts.settings import SettingsError, positive_int, read, setting
 
 MOST_TEXTS = 512  # of one request
+SHORT = 300  # characters of a request that is answered beside longer ones
 MOST_PENDING = 128  # requests, as Ollama has a bound on its queue
 
 
@@ -42,7 +43,7 @@ class Embedder:
 
     def __init__(self, model: MiniLM) -> None:
         self.model = model
-        self.one, self.many = asyncio.Semaphore(1), asyncio.Semaphore(1)
+        self.short, self.long = asyncio.Semaphore(1), asyncio.Semaphore(1)
         self.pending = 0
 
     def app(self) -> Starlette:
@@ -95,7 +96,7 @@ class Embedder:
         return Response(orjson.dumps(answer), media_type="application/json")
 
     async def _embedded(self, texts: Sequence[str]) -> list[tuple[list[float], int]]:
-        async with self.one if len(texts) == 1 else self.many:
+        async with self.short if sum(map(len, texts)) <= SHORT else self.long:
             return [await asyncio.to_thread(self.model.embed, text) for text in texts]
 
     def _details(self) -> dict[str, Any]:
