@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 from knts.clients.unembedded import Taken
 from knts.clients.vectors import Passage
 from knts.embeddings import Model
-from knts.errors import KntsError
+from knts.errors import Permanent, Temporary
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +79,12 @@ class Worker:
             self.woken.clear()
             try:
                 worked = await self.step()
-            except KntsError as error:
+            except Temporary as error:
                 log.warning("passages wait for their embeddings: %s", error.detail)
+                await asyncio.sleep(PAUSE)
+                continue
+            except Exception:
+                log.exception("passages were not embedded")
                 await asyncio.sleep(PAUSE)
                 continue
             if not worked:
@@ -88,12 +92,13 @@ class Worker:
                     await asyncio.wait_for(self.woken.wait(), IDLE)
 
     async def step(self) -> int:
-        """Embed some documents; how many. Raises the first failure, when what failed was given back."""
+        """Embed some documents; how many. Raises the first failure; what a retry may cure was given back then."""
         taken = await self.waiting.take(DOCUMENTS)
         work = (self.embed(each.tenant, each.document_id) for each in taken)
         outcomes = await asyncio.gather(*work, return_exceptions=True)
         for each, outcome in zip(taken, outcomes, strict=True):
-            await (self.waiting.give_back(each) if outcome else self.waiting.done(each))
+            curable = outcome and not isinstance(outcome, Permanent)
+            await (self.waiting.give_back(each) if curable else self.waiting.done(each))
         if failure := next((outcome for outcome in outcomes if outcome), None):
             raise failure
         return len(taken)
