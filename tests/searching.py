@@ -10,8 +10,10 @@ import orjson
 
 from functions.index_document.documents import chunks
 from functions.search.fusion import Nearness
+from functions.search.meaning import Meanings
 from functions.search.query import places
 from knts import events
+from knts.clients.typesense_search import ChunkSearch
 from knts.index import EVERYONE, group_digest
 from knts.lookup import Chunk, Found, Lookup, Scope
 from knts.words import forms, searchable
@@ -108,6 +110,15 @@ def _counts(key: str, found: Iterable[Chunk]) -> tuple[tuple[str, int], ...]:
 
 def _everything(each: Chunk) -> str:
     return f"{each.words} {each.title_words} {each.section_words}"
+
+
+class NothingRemembered(ChunkSearch):
+    """The passages as Typesense finds them, by meaning too where there are `meanings`."""
+
+    meanings: Meanings | None = None
+
+    async def near(self, scope: Scope, text: str) -> Nearness | None:
+        return await self.meanings.near(scope, text) if self.meanings else None
 
 
 @dataclass

@@ -32,12 +32,12 @@ from knts import events
 from knts.clients.rebuild import rebuild
 from knts.clients.records import document_key
 from knts.clients.redis import connected
-from knts.clients.typesense_search import ChunkSearch
 from knts.events import Event
 from knts.lookup import Scope
 from knts.settings import TypesenseServer
 from tests.integration.indexing import Parts, opened
 from tests.integration.stepping import BORDERS, Crash, Delivery
+from tests.searching import NothingRemembered
 
 DOCUMENTS = st.sampled_from(["a", "a", "a", "b"])  # what happens to one document is what is hard
 VERSIONS = st.integers(1, 4)
@@ -329,7 +329,7 @@ class IndexMachine(RuleBasedStateMachine):
                 shown.update(chunk_ids(event))
         if self.delivered:
             scope = Scope("t", (), {})
-            search = ChunkSearch(self.parts.chunks.typesense)
+            search = NothingRemembered(self.parts.chunks.typesense)
             page = await find(search, self.parts.records, scope, parse("says"), Wanted(limit=100))
             assert {hit.chunk.id for hit in page.hits} == shown
 

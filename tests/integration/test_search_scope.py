@@ -5,6 +5,7 @@ work takes on a shared server is not hidden.
 """
 
 import asyncio
+import json
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from functions.search.meaning import Meanings
 from functions.search.memory import Memory
 from functions.search.passages import choose, passage
 from functions.search.query import parse, question
@@ -21,11 +23,12 @@ from functions.search.retrieval import Index, Wanted, find
 from knts.clients import typesense_search
 from knts.clients.chunks import Chunks
 from knts.clients.typesense import Typesense
-from knts.clients.typesense_search import ChunkSearch
+from knts.clients.vectors import Passage, Vectors
+from knts.embeddings import Model, normalised
 from knts.index import document_digest
 from knts.lookup import Scope
 from knts.settings import TypesenseServer
-from tests.searching import ScriptedVersions, document, without_time
+from tests.searching import NothingRemembered, ScriptedVersions, document, without_time
 
 WORDS = ["sling", "slings", "sing", "arrow", "arrows", "harrow", "to", "be", "the", "question", "questions"]
 WORDS += ["international", "internationalist", "internationalism", "internationalization", "東京", "мир"]
@@ -56,12 +59,27 @@ async def results(search: Index, scope: Scope, queries: Sequence[str]) -> list[b
     return found
 
 
+class LetterModel:
+    """Stands for the model: a text's embedding is how often each of some letters is in it."""
+
+    made = Model("letters", 6)
+
+    @staticmethod
+    def of(text: str) -> list[float]:
+        return normalised([0.1 + text.count(letter) for letter in "sigart"])
+
+    async def embed(self, model: str, texts: Sequence[str], seconds: float | None = None) -> list[list[float]]:
+        return [self.of(text) for text in texts]
+
+
 class World:
     """One tenant's documents among others' on one server; each world has tenants of its own."""
 
     def __init__(self, typesense: Typesense) -> None:
-        self.chunks = Chunks(typesense)
+        self.chunks, self.vectors = Chunks(typesense), Vectors(typesense)
         self.salt = secrets.token_hex(4)
+        self.search = NothingRemembered(typesense)
+        self.search.meanings = Meanings(self.vectors, LetterModel(), 5)
 
     def scope(self, filters: dict[str, tuple[str, ...]]) -> Scope:
         return Scope(f"t-{self.salt}", ("mine",), filters)
@@ -70,9 +88,16 @@ class World:
         more: dict[str, Any] = {"title": text[:9], "acl": acl, "metadata": {key: text[:1]}, "tags": [text[-1:]]}
         lines = document(document_id, text, version, f"{tenant}-{self.salt}", **more)
         assert await self.chunks.add(lines) == [None] * len(lines)
+        await self.vectors.drop(
+            f"document:={document_digest(f'{tenant}-{self.salt}', document_id)}", [LetterModel.made]
+        )
+        passages = [Passage(json.loads(line)) for line in lines]
+        await self.vectors.add(LetterModel.made, [(each, LetterModel.of(each.text)) for each in passages])
 
     async def remove(self, document_id: str, tenant: str) -> None:
-        await self.chunks.drop_up_to(document_digest(f"{tenant}-{self.salt}", document_id), 9)
+        digest = document_digest(f"{tenant}-{self.salt}", document_id)
+        await self.chunks.drop_up_to(digest, 9)
+        await self.vectors.drop(f"document:={digest}", [LetterModel.made])
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -90,7 +115,8 @@ async def test_documents_out_of_scope_change_no_byte(
     filters: dict[str, tuple[str, ...]],
 ) -> None:
     async with Typesense(typesense_server) as typesense:
-        world, search = World(typesense), ChunkSearch(typesense)
+        world = World(typesense)
+        search = world.search
         for number, text in enumerate(mine):
             await world.write(f"d{number}", text, "t", ["mine"] if number % 2 else [], "kind")
         before = await results(search, world.scope(filters), queries)
@@ -107,12 +133,16 @@ async def test_documents_out_of_scope_change_no_byte(
 async def test_nobody_finds_what_was_remembered_of_others_searches(typesense_server: TypesenseServer) -> None:
     """One process serves everybody: whoever searched before, each finds what he would find alone."""
     async with Typesense(typesense_server) as typesense:
-        world, search = World(typesense), ChunkSearch(typesense)
+        world = World(typesense)
+        search = world.search
         for number, (tenant, acl) in enumerate([("t", []), ("t", ["mine"]), *OTHERS]):
             await world.write(f"d{number}", f"sling arrow {number}", tenant, acl, "kind")
         tenants = [f"{name}-{world.salt}" for name in ("t", "elsewhere")]
         scopes = [Scope(tenant, groups) for tenant in tenants for groups in ((), ("mine",), ("others", "mine"))]
-        queries, memory = ["sling", "arow", "", '"sling arrow"', "what is an arrow"], Memory(search, 2**20)
+        queries, memory = (
+            ["sling", "arow", "", '"sling arrow"', "what is an arrow"],
+            Memory(search, 2**20, meanings=search.meanings),
+        )
         alone = [await results(search, scope, queries) for scope in scopes]
         for _ in range(2):
             assert [await results(memory.at(scope.tenant), scope, queries) for scope in scopes] == alone
@@ -132,7 +162,8 @@ async def test_nobody_finds_what_was_remembered_of_others_searches(typesense_ser
 async def test_others_dictionary_does_not_matter(typesense_server: TypesenseServer, held: str, typed: str) -> None:
     """The cases by which Typesense itself tells of others' words: typos, several phrases, long beginnings."""
     async with Typesense(typesense_server) as typesense:
-        world, search = World(typesense), ChunkSearch(typesense)
+        world = World(typesense)
+        search = world.search
         await world.write("d", held, "t", [], "kind")
         before = await results(search, world.scope({}), [typed])
         words = "slings slung arrows arrowroot internationalize internatxonalism be to be slngs"
@@ -144,7 +175,8 @@ async def test_others_dictionary_does_not_matter(typesense_server: TypesenseServ
 async def test_this_test_would_notice(typesense_server: TypesenseServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the scope forgotten in one place the bytes do change."""
     async with Typesense(typesense_server) as typesense:
-        world, search = World(typesense), ChunkSearch(typesense)
+        world = World(typesense)
+        search = world.search
         await world.write("d", "sling arrow", "t", [], "kind")
         before = await results(search, world.scope({}), ["sling"])
         await world.write("o", "sling", "elsewhere", [], "kind")

@@ -11,13 +11,13 @@ import pytest
 from functions.search.query import parse
 from functions.search.retrieval import Wanted, find
 from knts.clients.redis import Redis
-from knts.clients.typesense_search import ChunkSearch
 from knts.errors import IndexUnavailable
 from knts.local.process import Child
 from knts.local.servers import Typesense, started
 from knts.lookup import Scope
 from knts.settings import TypesenseServer
 from tests.integration.indexing import Parts, deleted, opened, upserted
+from tests.searching import NothingRemembered
 
 FULL = ("--disk-used-max-percentage", "1")
 
@@ -50,7 +50,7 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 
 async def found(parts: Parts, query: str) -> list[tuple[str, int]]:
     """What the search function finds of a tenant's documents."""
-    index = ChunkSearch(parts.chunks.typesense, parts.records.indexed)
+    index = NothingRemembered(parts.chunks.typesense, parts.records.indexed)
     page = await find(index, parts.records, Scope("t"), parse(query), Wanted())
     return sorted((hit.chunk.document_id, hit.chunk.version) for hit in page.hits)
 
