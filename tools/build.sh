@@ -35,9 +35,8 @@ else
   # Go's module archives leave out folders named `vendor`, and with them three header-only libraries of llama.cpp's
   printf '#include <nlohmann/json.hpp>\n#include <stb/stb_image.h>\n' | g++ -E -x c++ - >/dev/null 2>&1 ||
     { echo "tools: to build Ollama: apt install g++ nlohmann-json3-dev libstb-dev" >&2; exit 1; }
-  headers=$(mktemp -d)
-  trap 'rm -r "$headers"' EXIT
-  mkdir "$headers/miniaudio"
+  headers=$folder/headers
+  mkdir -p "$headers/miniaudio"
   cp "$(cd ollama && go list -m -f '{{.Dir}}' github.com/gen2brain/malgo)/miniaudio.h" "$headers/miniaudio/"
   export CGO_CPPFLAGS="-I$headers" CGO_CFLAGS="-O3" CGO_CXXFLAGS="-O3"
   # By default for any x86_64, which is slow; the packaged model wants these too

@@ -1,0 +1,22 @@
+"""A real Ollama keeps what the packaged model is held to, and where the two differ."""
+
+import aiohttp
+
+from tests.ollama_contract import CAPITAL, MODEL, OllamaContract, asked, whole
+
+
+class TestARealOllama(OllamaContract):
+    """The same table as the packaged model's in `tests/integration/test_local_model.py`."""
+
+
+class TestWhereThePackagedModelDiffers:
+    async def test_a_prompt_beyond_the_context_is_cut_without_a_word(self, ollama: aiohttp.ClientSession) -> None:
+        """So llm-answer counts its tokens itself, rather too many."""
+        long = [{"role": "user", "content": "word " * 2000}]
+        said = await whole(ollama, "/api/chat", asked(messages=long, options={"num_ctx": 256}))
+        assert said["prompt_eval_count"] <= 256
+
+    async def test_it_has_embeddings(self, ollama: aiohttp.ClientSession) -> None:
+        body = {"model": MODEL, "input": [CAPITAL[0]["content"], "Paris is the capital of France."]}
+        said = await whole(ollama, "/api/embed", body)
+        assert [len(each) for each in said["embeddings"]] == [576, 576]
