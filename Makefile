@@ -5,7 +5,7 @@ UV ?= uv
 export PYTHON
 BIN := .venv/bin
 
-.PHONY: help run test test-faults load check bench eval lock
+.PHONY: help run test test-faults test-ollama load check bench eval lock
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 13
 
@@ -20,6 +20,11 @@ test:  ## every test, two files at a time (pytest's arguments by ARGS="…"; ARG
 test-faults:  ## kill, pause and restart everything under load (about 12 minutes; KNTS_FAULT_SECONDS, KNTS_FAULT_EVENTS, KNTS_FAULT_SEED)
 	@knts/local/bootstrap.sh dev
 	@exec $(BIN)/python -m pytest tests/faults -s $(ARGS)
+
+test-ollama:  ## the client of Ollama and llm-answer on a real one, which is built first (Go, a C++ compiler; a minute or two)
+	@knts/local/bootstrap.sh dev
+	@tools/build.sh ollama >/dev/null
+	@exec $(BIN)/python -m pytest tests/ollama $(ARGS)
 
 load:  ## a rising load to the knee and past it, then 5,000 open streams (about 6 minutes; ARGS=steps or ARGS=streams for one)
 	@knts/local/bootstrap.sh load

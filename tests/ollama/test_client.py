@@ -121,15 +121,21 @@ async def test_a_cold_model_is_loaded_within_the_first_tokens_time(own: ServeOll
 
 
 async def test_a_reader_that_stops_reading_stops_the_model(own: ServeOllama) -> None:
-    real = own()
+    real, options = own(), LONG | {"num_predict": 200}
     async with client(real) as ollama:
-        async with contextlib.aclosing(ollama.chat(MODEL, ENDLESS, LONG)) as stream:
-            await anext(stream)
-            (runner,) = real.runners
+        await answer(ollama, messages=ENDLESS, options=options | {"num_predict": 1})  # loaded, and the question read
+        (runner,) = real.runners
+        before = cpu_seconds(runner)
+        done = (await answer(ollama, messages=ENDLESS, options=options))[-1]
+        assert isinstance(done, Done)
+        assert done.completion_tokens > 100
+        whole_answer = cpu_seconds(runner) - before
+        async with contextlib.aclosing(ollama.chat(MODEL, ENDLESS, options)) as stream:
             before = cpu_seconds(runner)
-            await until(lambda: _grown(runner, before), 20)  # it writes
-        await until(lambda: _idle(runner), 20)
-        assert real.runners == [runner]  # it stopped writing, and lives
+            await anext(stream)
+        await until(lambda: _idle(runner), 60)
+    assert cpu_seconds(runner) - before < whole_answer / 2
+    assert real.runners == [runner]  # it stopped writing, and lives
 
 
 async def _grown(pid: int, before: float) -> bool:
@@ -138,7 +144,7 @@ async def _grown(pid: int, before: float) -> bool:
 
 async def _idle(pid: int) -> bool:
     before = cpu_seconds(pid)
-    await asyncio.sleep(0.5)  # some twenty tokens
+    await asyncio.sleep(0.5)  # some ten tokens at the least
     return cpu_seconds(pid) - before < 0.05
 
 

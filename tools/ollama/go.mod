@@ -1,4 +1,4 @@
-// The real Ollama that `make test-knative` tries llm-answer against.
+// The real Ollama that `make test-ollama` tries llm-answer against, and malgo for its miniaudio.h (tools/README.md).
 module kn-ts/tools/ollama
 
 go 1.24.1
