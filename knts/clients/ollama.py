@@ -57,7 +57,7 @@ class NoFirstToken(StreamBroken):
     """The model took too long to begin: nothing has come, and as much time is gone as one call may take."""
 
 
-def lasting(text: str) -> str:
+def duration(text: str) -> str:
     """How long, as Ollama takes it: 30m, 1h30m, a number of seconds, or less than 0 for ever."""
     if not _DURATION.fullmatch(text):
         raise ValueError("expected a duration such as 30m, a number of seconds, or -1 for ever")
@@ -84,7 +84,7 @@ class OllamaLimits:
         "OLLAMA_KEEP_ALIVE",
         "how long Ollama keeps a model loaded after its last answer, such as 30m or -1",
         "30m",
-        parse=lasting,
+        parse=duration,
     )
     failures: int = setting(
         "OLLAMA_BREAKER_FAILURES",

@@ -113,7 +113,7 @@ class TestAKilledOllama:
         (runner,) = lone.runners
         before = cpu_seconds(runner)
         await at.index("lights")
-        text = KEEPER + "".join(f" Lighthouse {number} of Skellmar has a keeper too." for number in range(150))
+        text = KEEPER + "".join(f" Lighthouse {number} of Skellmar has a keeper too." for number in range(60))
         asking = asyncio.create_task(at.ask("a1", passage("lights", text=text), question=QUESTION))
         await until(lambda: _grown(runner, before), 20)  # it reads, which takes it some seconds
         assert not await _begun(at)
