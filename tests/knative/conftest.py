@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.broker import contract
 from tests.knative import road
 from tests.knative.cluster import Cluster, start_cluster
 from tests.knative.plane import Plane, start_plane
@@ -21,7 +22,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def plane(cluster: Cluster) -> Plane:
     """Knative Eventing's data plane, on the cluster."""
-    return start_plane(cluster, [(road.NAMESPACE, road.BROKER)])
+    contracts = [(contract.NAMESPACE, contract.slug(name)) for name in contract.BROKERS]
+    return start_plane(cluster, [(road.NAMESPACE, road.BROKER), *contracts])
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ SERVICES = {  # name: address, ports; all are reached on 80 or 443
     "imc-dispatcher": (DISPATCHER, {80: 8080}),
 }
 PROBE = {"User-Agent": "kube-probe/1.35"}  # others get 404 from /healthz
-BROKER_URL = f"http://broker-ingress.{EVENTING}.svc.cluster.local"
+BROKER_URL = f"http://broker-ingress.{EVENTING}.svc.cluster.local:80"
 READY_SECONDS = 90.0
 
 
@@ -70,15 +70,13 @@ class Plane:
             status = {"url": url, "address": {"url": url}, "conditions": [ready], "observedGeneration": 1}
             self.cluster.set_status(f"services.serving.knative.dev/{name}", namespace, status)
 
-    def ready(self, namespace: str, *resources: str) -> None:
-        """Wait until these resources (`broker/x`, `trigger/y`) are ready in their newest form."""
-        for resource in resources:
+    def ready(self, namespace: str) -> None:
+        """Wait until all Brokers and Triggers there are ready in their newest form."""
 
-            def is_ready(resource: str = resource) -> bool:
-                said = self.cluster.kubectl("get", resource, "-n", namespace, "-o", "json", check=False).stdout
-                return bool(said) and _is_ready(json.loads(said))
+        def are_ready() -> bool:
+            return all(_is_ready(each) for each in self.told(namespace, "brokers,triggers"))
 
-            self.cluster.wait(f"{resource} is ready", is_ready, READY_SECONDS)
+        self.cluster.wait(f"the Brokers and Triggers of {namespace} are ready", are_ready, READY_SECONDS)
 
     def told(self, namespace: str, kind: str) -> list[dict[str, Any]]:
         """All objects of that kind there."""

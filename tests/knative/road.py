@@ -47,8 +47,7 @@ class PlaneRoad:
         self.plane.cluster.apply(*(service(name) for name in behind))
         self.plane.serve(NAMESPACE, behind)
         self.plane.cluster.kubectl("apply", "-k", str(MANIFESTS))
-        triggers = [f"trigger/{each['metadata']['name']}" for each in self.plane.told(NAMESPACE, "triggers")]
-        self.plane.ready(NAMESPACE, f"broker/{BROKER}", *triggers)
+        self.plane.ready(NAMESPACE)
 
     def _up(self) -> bool:
         said = (self.plane.cluster.home / "road.log").read_text()
