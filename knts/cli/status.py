@@ -12,6 +12,8 @@ from knts.cli.api import Api
 from knts.cli.errors import FAILED, OK, Answered, CommandError, NoConnection
 
 PAGE = 1000
+READY = "ready"
+NO_PAGE = (404, 405)  # how Knative's Brokers answer to a GET: they take events and OPTIONS
 MOST_PAGES = 20  # beyond so many documents the count is given as "at least"
 _SAMPLE = re.compile(r"(?P<name>[a-zA-Z_:]\w*)\{(?P<labels>[^}]*)\} (?P<value>\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -25,13 +27,12 @@ async def run(url: str, key: str, broker: str, *, as_json: bool) -> int:
         found["models"] = await _models(api)
     address = urlsplit(broker)
     async with Api(f"{address.scheme}://{address.netloc}") as queue:
-        found["parts"]["broker"] = await _broker_ready(queue)
-        found["queues"] = await _queues(queue) if found["parts"]["broker"] == "ready" else {}
+        found["parts"]["broker"], found["queues"] = await _broker(queue, address.path)
     if as_json:
         output.print_json(found)
     else:
         _print(found)
-    return OK if all(state == "ready" for state in found["parts"].values()) else FAILED
+    return OK if all(state == READY for state in found["parts"].values()) else FAILED
 
 
 async def _ready(api: Api) -> str:
@@ -39,14 +40,24 @@ async def _ready(api: Api) -> str:
         await api.text("/readyz", timeout=10)
     except Answered as error:
         return str(error)
-    return "ready"
+    return READY
 
 
-async def _broker_ready(api: Api) -> str:
+async def _broker(api: Api, path: str) -> tuple[str, dict[str, dict[str, int]]]:
+    """Its state and its queues, of which only the development broker tells."""
     try:
-        return await _ready(api)
+        await api.text("/readyz", timeout=10)
+        return READY, await _queues(api)
     except NoConnection:
-        return "not reachable from here"
+        return "not reachable from here", {}
+    except Answered as error:
+        if error.status not in NO_PAGE:
+            return str(error), {}
+    try:
+        await api.json("OPTIONS", path, timeout=10)
+    except Answered as error:
+        return str(error), {}
+    return READY, {}
 
 
 async def _documents(api: Api) -> dict[str, Any]:
@@ -99,7 +110,7 @@ def _print(found: dict[str, Any]) -> None:
     console = output.out()
     table = Table.grid(padding=(0, 2))
     for name, state in found["parts"].items():
-        table.add_row(name, Text(output.shown(state), style="green" if state == "ready" else "red"))
+        table.add_row(name, Text(output.shown(state), style="green" if state == READY else "red"))
     documents = found["documents"]
     if "error" in documents:
         table.add_row("documents", Text(output.shown(documents["error"]), style="red"))

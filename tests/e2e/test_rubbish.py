@@ -91,8 +91,9 @@ async def test_the_broker_answers_rubbish_as_knatives_does(road: Road, api: aioh
         async with api.post(
             road.broker_url, data=body, headers=headers, skip_auto_headers=["content-type"]
         ) as response:
-            # a Broker looks at attributes and not at data, which the function behind it refuses later
-            allowed = {202} if statuses <= {400, 422} and "ce-type" in headers else set()
+            # a Broker looks at attributes and not at data, which the function behind it refuses later; ours alone at
+            # its size, which tests/broker holds it to
+            allowed = {202} if statuses <= {400, 413, 422} and "ce-type" in headers else set()
             assert response.status in allowed | {400, 413}, f"{what}: {response.status} {await response.text()}"
     broker = road.broker_url.removesuffix("/default/kn-ts")
     for method, path, status in (
@@ -208,6 +209,7 @@ async def test_bytes_that_are_no_http_end_in_a_4xx_or_a_closed_connection(
         async with asyncio.timeout(15):
             answer = await reader.read(64)
         writer.close()
-        assert answer == b"" or answer.split()[1].startswith(b"4"), answer
+        # 505 is what Go's server says to an unknown version of HTTP
+        assert answer == b"" or answer.split()[1].startswith(b"4") or answer.split()[1] == b"505", answer
         async with api.get("/healthz") as response:
             assert response.status == 200

@@ -35,7 +35,9 @@ class PlaneRoad:
         """Start the functions, apply the manifests, and wait for both."""
         ours = {"KNTS_HOME": str(self.home), "KNTS_PORT": str(PAGE_PORT), "PYTHONPATH": str(ROOT)}
         elsewhere = {"K_SINK": self.broker_url, "KNTS_FUNCTIONS_HOST": NODE, "KNTS_FIRST_DOCUMENTS": "docs/events.md"}
-        self.plane.cluster.start("road", [sys.executable, "-m", "knts.local"], {**os.environ, **ours, **elsewhere})
+        self.process = self.plane.cluster.start(
+            "road", [sys.executable, "-m", "knts.local"], {**os.environ, **ours, **elsewhere}
+        )
         self.plane.cluster.wait("run.json tells the addresses", (self.home / "run.json").exists, START_SECONDS)
         self.run = json.loads((self.home / "run.json").read_text())
         self.apply()

@@ -65,7 +65,7 @@ def handler(script: ScriptedServer) -> type[http.server.BaseHTTPRequestHandler]:
             while "hold" in kind and not any(name.startswith("DELETE") for name, _, _ in script.got):
                 time.sleep(0.01)
 
-        do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - http.server's names
+        do_GET = do_POST = do_PUT = do_DELETE = do_OPTIONS = answer  # noqa: N815 - http.server's names
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
@@ -402,6 +402,15 @@ def test_status_tells_of_each_part(knts: Knts, server: ScriptedServer) -> None:
         ["documents", "2 indexed, 1 pending"],
         ["models", "small"],
     ]
+
+
+def test_a_broker_of_knatives_has_no_page_and_is_ready_when_it_takes_events(knts: Knts, server: ScriptedServer) -> None:
+    server.json("GET /v1/documents?limit=1000", {"documents": [], "next": None})
+    ingress = {"GET /readyz": [(200, "text/plain", b""), (405, "text/plain", b"")]}
+    server.answers.update(ingress | {"OPTIONS /default/kn-ts": [(200, "text/plain", b"")]})
+    result = knts("status", "--broker", f"{server.url}/default/kn-ts", "--json")
+    assert orjson.loads(result.stdout)["parts"] == {"ingress": "ready", "broker": "ready"}
+    assert result.exit_code == 0
 
 
 def test_trace_of_what_was_not_recorded_is_said(knts: Knts, tmp_path: Path) -> None:
