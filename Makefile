@@ -5,7 +5,7 @@ UV ?= uv
 export PYTHON
 BIN := .venv/bin
 
-.PHONY: help run test test-faults test-ollama load check bench eval lock
+.PHONY: help run test test-faults test-knative test-ollama load check bench eval lock
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 13
 
@@ -16,6 +16,11 @@ run:  ## everything on this machine, until Ctrl-C; installs what it needs first
 test:  ## every test, two files at a time (pytest's arguments by ARGS="…"; ARGS="-n 0 …" one at a time)
 	@knts/local/bootstrap.sh dev
 	@KNTS_CHROMIUM="$${KNTS_CHROMIUM:-$$(knts/local/browser.sh)}" exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-knative:  ## the same road and the Broker contract on Knative's real data plane (Linux, Go; some minutes of building at first)
+	@knts/local/bootstrap.sh dev
+	@tools/build.sh knative
+	@KNTS_CHROMIUM="$${KNTS_CHROMIUM:-$$(knts/local/browser.sh)}" exec tests/knative/apart.sh $(BIN)/python -m pytest tests/knative -s $(ARGS)
 
 test-faults:  ## kill, pause and restart everything under load (about 12 minutes; KNTS_FAULT_SECONDS, KNTS_FAULT_EVENTS, KNTS_FAULT_SEED)
 	@knts/local/bootstrap.sh dev

@@ -26,6 +26,8 @@ from knts.settings import OllamaServer, TypesenseServer
 hypothesis.settings.register_profile("kn-ts", deadline=None)  # speed is measured in bench/, not asserted
 hypothesis.settings.load_profile("kn-ts")
 
+pytest.register_assert_rewrite("tests.broker.contract")  # it holds tests, and is no test module itself
+
 SIGNING_KEY = "a-signing-key-of-the-tests"
 ServeFunction = Callable[..., Awaitable[str]]
 

@@ -12,9 +12,9 @@ CESQL = "cesql"  # filters in the CloudEvents SQL dialect
 REASONS = "reasons"  # the error extensions also where no answer came: a time-out, no connection, a malformed reply
 FAILED_TRIGGER = "failed trigger"  # a dead letter says which Trigger failed
 BODY_CAP = "body cap"  # a body that is too large is refused by the Broker itself
-LOOSE_NAMES = "loose names"  # takes attribute names that CloudEvents does not allow
+REPLAY = "replay"  # an event goes to one Trigger alone, by a path of its own
 ORDER = "order"  # of the events with one partitionkey, where the Trigger asks for it
-DURABILITY = "durability"  # what was accepted outlives a kill
+PAGES = "pages"  # /readyz, /metrics and the events as they flow, at the ingress itself
 
 Attributes = Mapping[str, str]
 TYPE = {"type": "a.b.c"}
@@ -223,7 +223,7 @@ STRUCTURED = {"content-type": "application/cloudevents+json"}
 
 @dataclass(frozen=True)
 class RequestCase:
-    """What the ingress answers; `{broker}` is the path of a Broker that is there."""
+    """What the ingress answers, and what one does that lacks what this needs; `{broker}` is the path of a Broker."""
 
     name: str
     status: int
@@ -231,7 +231,8 @@ class RequestCase:
     path: str = "{broker}"
     headers: Mapping[str, str] = field(default_factory=lambda: EVENT)
     body: bytes = b""
-    needs: frozenset[str] = frozenset()
+    needs: str = ""
+    otherwise: int = 0
 
 
 def _without(name: str) -> dict[str, str]:
@@ -266,7 +267,9 @@ REQUESTS = [
         "a structured event without id", 400, headers=STRUCTURED, body=b'{"specversion":"1.0","source":"/s","type":"t"}'
     ),
     RequestCase("no time to live left", 400, headers={**EVENT, "ce-knativebrokerttl": "0"}),
-    RequestCase("too large", 413, body=b"x" * (2 << 20), needs=frozenset({BODY_CAP})),
+    RequestCase("too large", 413, body=b"x" * (2 << 20), needs=BODY_CAP, otherwise=202),
+    RequestCase("a Trigger alone", 202, path="{broker}/triggers/no-filter-t", needs=REPLAY, otherwise=400),
+    RequestCase("its readiness", 200, "GET", "/readyz", needs=PAGES, otherwise=405),
 ]
 
 

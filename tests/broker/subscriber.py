@@ -1,5 +1,6 @@
 """A subscriber that keeps what it gets and answers by script. It runs in a thread, so that a session can share it."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -78,7 +79,8 @@ class Subscriber:
             request.send_header(name, value)
         request.send_header("Content-Length", str(len(said)))
         request.end_headers()
-        request.wfile.write(said)
+        with contextlib.suppress(ConnectionError):  # a Broker whose time-out is over has gone
+            request.wfile.write(said)
 
     def at(self, path: str) -> list[Got]:
         """What came to `path` so far."""

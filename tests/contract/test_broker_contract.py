@@ -12,12 +12,12 @@ import yaml
 
 from knts.local.process import http_status, start, wait_until
 from tests.broker import contract
-from tests.broker.cases import BODY_CAP, DURABILITY, FAILED_TRIGGER, ORDER, REASONS
+from tests.broker.cases import BODY_CAP, FAILED_TRIGGER, ORDER, PAGES, REASONS, REPLAY
 from tests.broker.contract import *  # noqa: F403 - the tests
 from tests.broker.contract import World
 from tests.broker.subscriber import Subscriber
 
-CAN = frozenset({BODY_CAP, DURABILITY, FAILED_TRIGGER, ORDER, REASONS})
+CAN = frozenset({BODY_CAP, FAILED_TRIGGER, ORDER, PAGES, REASONS, REPLAY})
 
 
 @pytest.fixture(scope="module")
