@@ -45,10 +45,11 @@ class PlaneRoad:
 
     def apply(self) -> None:
         """Apply our manifests, and let their Services be where the functions are."""
-        behind = {name: url for name, url in self.run["functions"].items() if name != "ingress"}
-        self.plane.cluster.apply(*(service(name) for name in behind))
-        self.plane.serve(NAMESPACE, behind)
         self.plane.cluster.kubectl("apply", "-k", str(MANIFESTS))
+        theirs = {each["metadata"]["name"] for each in self.plane.told(NAMESPACE, "services.serving.knative.dev")}
+        if missing := sorted(set(self.run["functions"]) - theirs):
+            self.plane.cluster.apply(*(service(name) for name in missing))
+        self.plane.serve(NAMESPACE, self.run["functions"])
         self.plane.ready(NAMESPACE)
 
     def _up(self) -> bool:
