@@ -12,7 +12,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,7 +51,6 @@ class World:
     to: Subscriber
     can: frozenset[str]
     edit: Callable[[str, Mapping[str, Any]], None]
-    applied: list[Manifest] = field(default_factory=list)
 
     def needs(self, capabilities: frozenset[str]) -> None:
         """Skip where this Broker lacks one of them."""

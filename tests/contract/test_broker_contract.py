@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,14 @@ from tests.broker.contract import *  # noqa: F403 - the tests
 from tests.broker.contract import World
 from tests.broker.subscriber import Subscriber
 
+ROOT = Path(__file__).resolve().parents[2]
 CAN = frozenset({BODY_CAP, FAILED_TRIGGER, ORDER, PAGES, REASONS, REPLAY})
 
 
 @pytest.fixture(scope="module")
-def world(durable_server: str, free_port: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(
+    durable_server: str, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("broker")
     to = Subscriber()
     to.start("127.0.0.1")
@@ -50,9 +53,6 @@ def world(durable_server: str, free_port: Any, tmp_path_factory: pytest.TempPath
     command = [sys.executable, "-m", "knts.devbroker"]
     broker = start("broker", command, log=folder / "log", env={**os.environ, "PYTHONPATH": str(ROOT), **env})
     wait_until(lambda: http_status(f"{url}/readyz")[0] == 200, broker, seconds=60)
-    yield World(url, to, CAN, edit, applied)
+    yield World(url, to, CAN, edit)
     broker.stop()
     to.stop()
-
-
-ROOT = Path(__file__).resolve().parents[2]

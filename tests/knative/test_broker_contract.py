@@ -30,5 +30,5 @@ def world(plane: Plane) -> Iterator[World]:
 
     plane.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}, *applied)
     plane.ready(NAMESPACE)
-    yield World(BROKER_URL, to, CAN, edit, applied)
+    yield World(BROKER_URL, to, CAN, edit)
     to.stop()
