@@ -13,6 +13,7 @@ import yaml
 
 from knts.devbroker.fields import ManifestError
 from knts.devbroker.loading import Manifests
+from knts.local import crosschecks, kustomized
 from knts.local.settings import ROOT
 
 COMPOSE = ("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml")
@@ -79,6 +80,51 @@ def pinned_actions(root: Path) -> Iterator[str]:
                 yield f"{path.relative_to(root)}:{number}: {action}: pin it by its commit, with `# v1.2.3` behind it"
 
 
+def event_types(root: Path) -> Iterator[str]:
+    """Types that flow through the Broker and have no EventType, or the other way round."""
+    documents = yaml.safe_load_all((root / "eventing" / "base" / "eventtypes.yaml").read_text(encoding="utf-8"))
+    described = {document["metadata"]["name"] for document in documents}
+    for name in sorted(described ^ {path.stem for path in (root / "schemas" / "events").glob("*.json")}):
+        yield f"eventing/base/eventtypes.yaml and schemas/events: only one of them has {name}"
+
+
+def deployments(root: Path) -> Iterator[str]:
+    """Overlays, alone and with components, that can't be built or whose objects don't agree."""
+    kubectl = kustomized.builder()
+    if kubectl is None:
+        print("kubectl is not there: the overlays' files were checked as they stand, without their patches")
+    for base, components in kustomized.combinations(root):
+        try:
+            if kubectl:
+                found = crosschecks.faults(kustomized.build(root, base, components, kubectl))
+            else:
+                found = crosschecks.faults(kustomized.gathered(root, base, components), patched=False)
+        except (kustomized.Unbuildable, OSError, yaml.YAMLError) as error:
+            found = [str(error)]
+        for fault in found:
+            yield f"{kustomized.title(base, components)}: {fault}"
+
+
+def skaffold(root: Path) -> Iterator[str]:
+    """Folders that skaffold.yaml names and that are not there; an image that no Service of its overlay has."""
+    config = yaml.safe_load((root / "skaffold.yaml").read_text(encoding="utf-8"))
+    for profile in (config, *config["profiles"]):
+        paths = profile["manifests"]["kustomize"]["paths"]
+        for path in paths:
+            if not (root / path / "kustomization.yaml").is_file():
+                yield f"skaffold.yaml: there is no {path}/kustomization.yaml"
+                return
+        used = {f"{image['newName']}" for path in paths for image in _images(root / path)}
+        for artifact in profile["build"]["artifacts"]:
+            if artifact["image"] not in used:
+                yield f"skaffold.yaml: no overlay of {paths} has the image {artifact['image']}"
+
+
+def _images(overlay: Path) -> list[dict[str, str]]:
+    listed = yaml.safe_load((overlay / "kustomization.yaml").read_text(encoding="utf-8"))
+    return list(listed.get("images", ()))
+
+
 def by_tool(command: tuple[str, ...]) -> Callable[[Path], Iterator[str]]:
     """A check by an installed tool, which has failed when its status is not 0."""
 
@@ -96,6 +142,9 @@ CHECKS: tuple[Callable[[Path], Iterator[str]], ...] = (
     yaml_files,
     event_schemas,
     manifests,
+    event_types,
+    skaffold,
+    deployments,
     by_tool(COMPOSE),
     by_tool(OPENAPI),
     pinned_actions,

@@ -40,6 +40,10 @@ CHANGE = dataclasses.replace(BY_COOKIE, method="DELETE")
         (CHANGE, KEYS, Forbidden),
         (dataclasses.replace(CHANGE, origin="https://kn.example"), KEYS, ANN),
         (dataclasses.replace(CHANGE, origin="https://evil.example"), KEYS, Forbidden),
+        # behind a gateway that puts another Host in the place of the one that the browser asked
+        (dataclasses.replace(CHANGE, origin="https://public.example", fetch_site="same-origin"), KEYS, ANN),
+        (dataclasses.replace(CHANGE, origin="https://public.example", fetch_site="same-site"), KEYS, Forbidden),
+        (dataclasses.replace(CHANGE, origin="https://kn.example", fetch_site="cross-site"), KEYS, Forbidden),
         (dataclasses.replace(CHANGE, origin="null", fetch_site="same-origin"), KEYS, Forbidden),
         (dataclasses.replace(CHANGE, fetch_site="same-origin"), KEYS, ANN),
         (dataclasses.replace(CHANGE, fetch_site="same-site"), KEYS, Forbidden),

@@ -352,6 +352,8 @@ async def test_other_sites_can_not_send_our_forms(page: httpx.AsyncClient, ingre
         assert (await page.post(path, data={"q": "x"}, headers=foreign)).status_code == 403
     assert not ingress.asks
     assert (await page.post("/ui/answers", data={"q": "x"}, headers={"origin": "http://page.test"})).status_code == 303
+    behind_a_gateway = {"origin": "https://public.test", "sec-fetch-site": "same-origin"}
+    assert (await page.post("/ui/answers", data={"q": "x"}, headers=behind_a_gateway)).status_code == 303
 
 
 async def test_a_document_opens_at_its_passage(page: httpx.AsyncClient) -> None:

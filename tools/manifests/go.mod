@@ -4,4 +4,7 @@ module kn-ts/tools/manifests
 
 go 1.25.0
 
-require istio.io/api v1.31.4
+require (
+	github.com/GoogleContainerTools/skaffold/v2 v2.16.1
+	istio.io/api v1.31.4
+)

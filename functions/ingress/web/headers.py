@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from starlette.requests import Request
 
+from functions.ingress.access import own_page
 from knts.errors import Forbidden
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -34,6 +35,7 @@ PAGE: Mapping[str, str] = {**SECURITY, "cache-control": "no-store"}  # pages hol
 
 def same_origin(request: Request) -> None:
     """Raises Forbidden for a form that another site sent: SameSite guards the cookie, this the tenant without keys."""
-    origin = request.headers.get("origin")
-    if origin is not None and origin.split("://", 1)[-1] != request.headers.get("host"):
+    said = request.headers
+    origin = said.get("origin")
+    if origin is not None and not own_page(origin, said.get("host", ""), said.get("sec-fetch-site", "")):
         raise Forbidden("the form was sent from another site")
