@@ -12,10 +12,10 @@ COPY requirements.txt requirements-nodeps.txt ./
 # The page's htmx comes from a wheel taken for its files, so without what it depends on; the other two packages of
 # that lock are the local run's model and are left out. pip itself stays here: the image needs none.
 RUN python -m venv --without-pip /venv \
-    && pip install --python /venv/bin/python --no-cache-dir --no-compile --require-hashes --only-binary :all: --no-deps \
+    && pip --python /venv/bin/python install --no-cache-dir --no-compile --require-hashes --only-binary :all: --no-deps \
          -r requirements.txt \
     && sed -n '/^django-htmx==/,/[^\\]$/p' requirements-nodeps.txt > htmx.txt \
-    && pip install --python /venv/bin/python --no-cache-dir --no-compile --require-hashes --only-binary :all: --no-deps \
+    && pip --python /venv/bin/python install --no-cache-dir --no-compile --require-hashes --only-binary :all: --no-deps \
          -r htmx.txt
 
 FROM ${PYTHON}

@@ -47,7 +47,8 @@ class Image:
         """Run every step. `python` and `pip` are those of a fresh environment, as in the base image."""
         base = self.root / "base"
         subprocess.run([sys.executable, "-m", "venv", base], check=True)
-        self.env = {"PATH": f"{base / 'bin'}:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/")}
+        kept = {name: value for name, value in os.environ.items() if name == "HOME" or name.startswith("PIP_")}
+        self.env = {**kept, "PATH": f"{base / 'bin'}:/usr/bin:/bin"}
         for name, rest in self.steps:
             if name == "WORKDIR":
                 self.workdir = self._inside(rest)
