@@ -5,7 +5,7 @@ UV ?= uv
 export PYTHON
 BIN := .venv/bin
 
-.PHONY: help run test test-faults test-knative test-ollama load check bench eval lock
+.PHONY: help run test test-faults test-image test-knative test-ollama load check bench eval sbom lock
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 13
 
@@ -31,6 +31,10 @@ test-ollama:  ## the client of Ollama and llm-answer on a real one, which is bui
 	@tools/build.sh ollama >/dev/null
 	@exec $(BIN)/python -m pytest tests/ollama $(ARGS)
 
+test-image:  ## the image's own steps and command, without a container (about 1 minute)
+	@knts/local/bootstrap.sh dev
+	@exec $(BIN)/python -m pytest tests/image --timeout 600 $(ARGS)
+
 load:  ## a rising load to the knee and past it, then 5,000 open streams (about 6 minutes; ARGS=steps or ARGS=streams for one)
 	@knts/local/bootstrap.sh load
 	@exec $(BIN)/python -m tests.load $(ARGS)
@@ -51,6 +55,9 @@ eval:  ## what docs/quality.md quotes: how good what comes back is (ARGS="retrie
 	@knts/local/bootstrap.sh dev
 	@exec $(BIN)/python -m bench.eval $(ARGS)
 
+sbom:  ## the image's list of parts (CycloneDX) as sbom.json
+	@deploy/sbom.sh sbom.json
+
 lock:  ## compile requirements*.in into hash-pinned requirements*.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements.in -o requirements.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements-local.in -o requirements-local.txt
@@ -58,3 +65,4 @@ lock:  ## compile requirements*.in into hash-pinned requirements*.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements-load.in -o requirements-load.txt
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements-audit.in -o requirements-audit.txt
 	$(UV) pip compile -q --universal --no-deps --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements-nodeps.in -o requirements-nodeps.txt
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock" requirements-sbom.in -o requirements-sbom.txt

@@ -194,3 +194,6 @@ class Sink:
     """Where events are published: a Knative SinkBinding injects `K_SINK`."""
 
     url: str = setting("K_SINK", "http(s) URL of the Broker's ingress for this namespace", parse=http_url)
+    token: Path | None = setting(
+        "KNTS_SINK_TOKEN_FILE", "file with the token that a Broker with event policies asks for", None, parse=Path
+    )

@@ -50,6 +50,7 @@ class ScriptedRoad:
         self.status = 202
         self.statuses: list[int] = []  # what is answered before `status`, in turn
         self.attempts = 0
+        self.authorizations: list[str | None] = []
         self.events: list[Event] = []
         self.url = ""
         self._playing: set[asyncio.Task[None]] = set()
@@ -85,6 +86,7 @@ class ScriptedRoad:
         body = await request.read()
         event = events.from_http([(name.lower(), value) for name, value in request.raw_headers], body)
         self.attempts += 1
+        self.authorizations.append(request.headers.get("authorization"))
         status = self.statuses.pop(0) if self.statuses else self.status
         if status == 202:
             self.events.append(event)

@@ -92,7 +92,7 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
         stored = read(DurableRedis, env)
         durable = await stack.enter_async_context(connected(stored.url))
         cache = await stack.enter_async_context(connected(read(CacheRedis, env).url, timeout=1.0))
-        publisher = Publisher(sink.url, runtime.signing_keys, deadline=settings.publish)
+        publisher = Publisher(sink.url, runtime.signing_keys, deadline=settings.publish, token=sink.token)
         await stack.enter_async_context(publisher)
         typesense = await stack.enter_async_context(Typesense(typesense_server))
         flights, records = Flights(durable), Records(durable, stored.replicas)

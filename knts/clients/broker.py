@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -22,12 +23,22 @@ class Publisher:
     """Posts events to one Broker. An async context manager: connections are opened on use and closed on exit.
 
     `keys` sign every event, document events too, so that the tenant they name holds. `deadline` in seconds bounds one
-    `publish` with all its attempts.
+    `publish` with all its attempts. `token` is a file with the bearer token that the Broker asks for, read for each
+    event, since Kubernetes puts a new one there before the old one expires.
     """
 
-    def __init__(self, sink: str, keys: Sequence[str], *, deadline: float = 5.0, connections: int = 64) -> None:
+    def __init__(
+        self,
+        sink: str,
+        keys: Sequence[str],
+        *,
+        deadline: float = 5.0,
+        connections: int = 64,
+        token: Path | None = None,
+    ) -> None:
         self.sink = sink
         self._keys = tuple(keys)
+        self._token = token
         self._deadline = deadline
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
@@ -75,6 +86,8 @@ class Publisher:
     async def _post(self, headers: dict[str, str], body: bytes) -> None:
         if self._session is None:
             raise Temporary("the connection to the Broker is not open")
+        if self._token is not None:
+            headers = {**headers, "authorization": f"Bearer {self._bearer(self._token)}"}
         try:
             async with self._session.post(self.sink, data=body, headers=headers, allow_redirects=False) as response:
                 reply = await response.content.read(700)
@@ -82,6 +95,13 @@ class Publisher:
             raise Temporary(f"the Broker is not available: {error or type(error).__name__}", retry_after=1) from error
         if response.status >= 300:
             raise refusal(response.status, reply)
+
+    @staticmethod
+    def _bearer(file: Path) -> str:
+        try:
+            return file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Temporary(f"the token for the Broker can't be read: {error}", retry_after=1) from error
 
 
 def refusal(status: int, reply: bytes) -> KntsError:

@@ -20,6 +20,7 @@ LOCAL_SECRETS = "deploy/overlays/local/.secrets"
 NEEDS = {  # components that make no sense without others
     "deploy/components/jwt": ("deploy/components/istio",),
     "eventing/components/event-policies": ("eventing/components/sinkbinding",),
+    "deploy/components/oidc": ("eventing/components/sinkbinding", "eventing/components/event-policies"),
 }
 BROKERS = ("in-memory", "kafka", "rabbitmq")  # of these components an overlay of eventing has exactly one
 

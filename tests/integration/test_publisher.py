@@ -1,6 +1,7 @@
 """Publishing to a Broker: what it answers, and what becomes of an event meanwhile."""
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -76,4 +77,22 @@ async def test_an_event_too_large_for_any_broker_is_not_sent(road: ScriptedRoad)
     async with Publisher(road.url, KEYS) as publisher:
         with pytest.raises(TooLarge):
             await publisher.publish(events.new_event(events.DOCUMENT_UPSERTED, "/t", {"text": "x" * 1_000_000}))
+    assert road.attempts == 0
+
+
+async def test_each_event_is_sent_with_the_token_that_is_in_the_file_then(road: ScriptedRoad, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    async with Publisher(road.url, KEYS, token=file) as publisher:
+        for token in ("one", "two"):
+            file.write_text(f"{token}\n")
+            await publisher.publish(deleted())
+    async with Publisher(road.url, KEYS) as publisher:
+        await publisher.publish(deleted())
+    assert road.authorizations == ["Bearer one", "Bearer two", None]
+
+
+async def test_without_its_token_nothing_is_sent(road: ScriptedRoad, tmp_path: Path) -> None:
+    async with Publisher(road.url, KEYS, deadline=0.3, token=tmp_path / "token") as publisher:
+        with pytest.raises(Temporary, match="token for the Broker can't be read"):
+            await publisher.publish(deleted())
     assert road.attempts == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from knts.local import crosschecks, kustomized
 from knts.runtime import Function
@@ -111,3 +112,12 @@ async def test_a_setting_that_is_missing_or_misspelt_is_seen(tmp_path: Path) -> 
     asked = await asked_by("search", {**env, "TYPESENSE_URL": url, "TYPESENSE_TIMEOUTS": "3"})
     assert "TYPESENSE_TIMEOUT" in asked
     assert "TYPESENSE_TIMEOUTS" not in asked
+
+
+async def test_func_yaml_gives_its_function_what_it_needs() -> None:
+    func = yaml.safe_load((ROOT / "func.yaml").read_text())
+    env = {one["name"]: one["value"] for one in func["run"]["envs"]}
+    asked = await asked_by(env["FUNCTION_TARGET"].replace("-", "_"), env)
+    assert set(env) - asked == {"REDIS_PASSWORD"}
+    own = {one["name"] for one in service("search", OVERLAYS[1])["env"]}
+    assert own <= set(env)

@@ -45,7 +45,7 @@ def test_what_is_committed_has_none(copy: Path) -> None:
         (".github/workflows/image.yaml", "needs:", "kneads:", "kneads", [IMAGE]),
         (".github/workflows/deploy.yaml", "@3d3c42e5aac5ba805825da76410c181273ba90b1", "@v7", "@v7", [PINNED]),
         (".github/workflows/deploy.yaml", " # v7.0.1", "", "actions/checkout", [PINNED]),
-        ("func.yaml", "name: kn-ts", "name: [kn-ts", "func.yaml", OUR_OWN),
+        ("func.yaml", "name: search", "name: [search", "func.yaml", OUR_OWN),
         ("compose.yaml", "image: typesense", "imagine: typesense", "imagine", [COMPOSE]),
         ("schemas/openapi.yaml", "openapi: 3", "openapi: 9", "openapi-spec-validator", [OPENAPI]),
         (

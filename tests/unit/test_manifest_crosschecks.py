@@ -15,6 +15,7 @@ EVERYTHING = (
     "deploy/components/istio",
     "deploy/components/jwt",
     "deploy/components/ollama-gpu",
+    "deploy/components/oidc",
     "eventing/components/sinkbinding",
     "eventing/components/event-policies",
 )
