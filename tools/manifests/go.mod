@@ -1,5 +1,5 @@
-// What tests/knative reads and nobody builds: Istio's resource definitions, as YAML. `go mod tidy` would drop it, since no
-// Go file imports it.
+// What tests/knative reads and nobody builds: Istio's resource definitions, as YAML, and the schema of skaffold.yaml.
+// `go mod tidy` would drop both, since no Go file imports them.
 module kn-ts/tools/manifests
 
 go 1.25.0
