@@ -10,6 +10,6 @@ if [ ! -e .secrets/keys.yaml ]; then
     echo "$name=$(random)"
   done > .secrets/kn-ts.env
   random > .secrets/key.txt
-  printf -- '- {sha256: %s, tenant: local, groups: [], name: local}\n' "$(sha256sum < .secrets/key.txt | cut -d' ' -f1)" > .secrets/keys.yaml
+  printf -- '- {sha256: %s, tenant: local, groups: [], name: local}\n' "$( (sha256sum 2>/dev/null || shasum -a 256) < .secrets/key.txt | cut -d' ' -f1)" > .secrets/keys.yaml
 fi
 echo "Secrets of the local overlay: deploy/overlays/local/.secrets; the bearer key is in key.txt there." >&2
