@@ -14,6 +14,7 @@ from deploy.canary.prometheus import EVENTS, PEOPLE, Prometheus
 from deploy.canary.rollout import LEFT, Left, Over, Rollout
 from deploy.canary.traffic import Unclear
 
+LABELS = 'instance=~"{revision}-deployment-.*"'  # pods are named after their revision
 EXIT = """exit codes: 0 promoted, or nothing to do; 1 rolled back, or it was before; 2 wrong usage; 3 it could not go
 on, and the traffic stays as it is (run it again). Of several Services the first that is not 0 ends the command."""
 
@@ -97,9 +98,7 @@ def _add_roll(command: argparse.ArgumentParser) -> None:
         "--steps", type=_steps, default=STEPS, help="percent, one after the other (5,25,50,100)", metavar="P,P,…"
     )
     command.add_argument("--prometheus", type=_url, default="http://127.0.0.1:9090", help="its URL (%(default)s)")
-    command.add_argument(
-        "--labels", default='revision="{revision}"', help="how a series names its revision (%(default)s)"
-    )
+    command.add_argument("--labels", default=LABELS, help="how a series names its revision (%(default)s)")
     command.add_argument("--test", help="blue-green: command that tests the revision at $CANARY_URL; 0 promotes it")
     command.add_argument("--again", action="store_true", help="also a revision that was rolled back before")
     for name, help_ in (

@@ -15,7 +15,7 @@ class Limits:
     errors: float = 0.01  # share of its requests that may fail beyond the share that fails at the old one
     slower: float = 1.5  # times the old one's 95th percentile
     slack: float = 0.1  # seconds that its 95th percentile may be longer in any case
-    watch: float = 120  # seconds that a step lasts at least
+    watch: float = 180  # seconds that a step lasts at least
     patience: float = 900  # seconds after which a step without a verdict is one against the new revision
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from deploy.canary.decisions import Seen
 
-SHORTEST = 60  # seconds that a query looks back at least: four scrapes of 15 s
+SHORTEST = 180  # seconds that a query looks back at least: three pushes by OTLP, one a minute
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Away(Exception):
 
 
 class Prometheus:
-    """One Prometheus; `labels` tells how a series names its revision, such as `revision="{revision}"`."""
+    """One Prometheus; `labels` tells how a series names its revision, such as `pod=~"{revision}-.*"`."""
 
     def __init__(self, url: str, labels: str, queries: Queries, timeout: float = 10) -> None:
         self.url, self.labels, self.queries, self.timeout = url.rstrip("/"), labels, queries, timeout

@@ -158,7 +158,7 @@ class ScriptedPrometheus:
 
     def value(self, query: str) -> float | None:
         """The value of one of the three queries."""
-        named = re.search(r'revision="([^"]+)"', query)
+        named = re.search(r'instance=~"([\w-]+)-deployment-\.\*"', query)
         assert named, query
         said = self.said.get(named[1], Said())
         if said is None:

@@ -4,6 +4,7 @@ Serving's controller and Prometheus are fakes (`serving.py`): what is seen here 
 asks for is admitted, that it is what was promised at every moment, and that `kubectl apply` leaves it alone.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from tests.knative.serving import SERVICES, FakeServingController, Said, Scripte
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "canary"
+NUMBERS = itertools.count()
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -94,7 +96,7 @@ def controller(cluster: Cluster) -> Iterator[FakeServingController]:
 @pytest.fixture
 def world(cluster: Cluster, controller: FakeServingController, request: pytest.FixtureRequest) -> Iterator[World]:
     """A Service whose first revision is pinned, with a second one applied beside it."""
-    name = f"search-{abs(hash(request.node.name)) % 10**8}"
+    name = f"search-{next(NUMBERS)}"
     with ScriptedPrometheus() as prometheus:
         world = World(cluster, controller, prometheus, name)
         world.apply("kn-ts:1")
