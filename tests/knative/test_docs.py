@@ -50,7 +50,10 @@ def can_run(command: str) -> bool:
 
 
 def test_commands_are_read_whole() -> None:
-    page = "text\n```sh\nkubectl get x \\\n  -n y\nkubectl patch z -p '\nspec: 1'   # why\nkubectl apply -f - <<'END'\na: 1\nEND\n```\n"
+    page = (
+        "text\n```sh\nkubectl get x \\\n  -n y\nkubectl patch z -p '\nspec: 1'   # why\n"
+        "kubectl apply -f - <<'END'\na: 1\nEND\n```\n"
+    )
     assert list(commands(page)) == [
         "kubectl get x \\\n  -n y",
         "kubectl patch z -p '\nspec: 1'   # why",
