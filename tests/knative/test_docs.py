@@ -1,8 +1,7 @@
 """The commands of the operators' docs that read or change objects, run in order on the real API server.
 
-Each page's `kubectl` and `python3 -m deploy.canary` commands, as they stand there, against what
-`kubectl apply -k deploy/overlays/production` has made. What needs nodes, another namespace's programs or the network is
-left out by its verb.
+Each page's commands as they stand there, against what `kubectl apply -k deploy/overlays/production` has made. What
+needs nodes, controllers, other programs or the network is left out by its words.
 """
 
 import os
@@ -20,7 +19,8 @@ from tests.knative.cluster import Cluster
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("docs/deployment.md", "docs/operations.md", "deploy/canary/README.md")
 NEEDS_NODES = {"exec", "port-forward", "logs", "wait", "rollout", "drain", "run", "cp"}
-FETCHES = re.compile(r"https://|\$\(kubectl[^)]*get pod|-n (kafka|ollama|istio-system|kourier-system)\b|NODE")
+RUN = {"kubectl", "cat", "mkdir", "openssl", "printf", "sed"}
+FETCHES = re.compile(r"https://|\$\(kubectl[^)]*get pod|-n (kafka|ollama|istio-system|kourier-system)\b|NODE|delete -k")
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -30,6 +30,8 @@ def commands(page: str) -> Iterator[str]:
         command = ""
         end = ""
         for line in block.splitlines():
+            if not command and line.startswith("#"):
+                continue
             command = f"{command}\n{line}" if command else line
             if end:
                 end = "" if line == end else end
@@ -44,14 +46,14 @@ def commands(page: str) -> Iterator[str]:
 def can_run(command: str) -> bool:
     """Whether the command asks nothing but the API server."""
     words = command.split()
-    if not words or words[0] != "kubectl" or FETCHES.search(command) or command.endswith("&"):
+    if not words or words[0] not in RUN or FETCHES.search(command) or command.endswith("&"):
         return False
     return not any(f"kubectl {verb}" in command or f" {verb} " in command.split("\n")[0] for verb in NEEDS_NODES)
 
 
 def test_commands_are_read_whole() -> None:
     page = (
-        "text\n```sh\nkubectl get x \\\n  -n y\nkubectl patch z -p '\nspec: 1'   # why\n"
+        "text\n```sh\n# it's all\nkubectl get x \\\n  -n y\nkubectl patch z -p '\nspec: 1'   # why\n"
         "kubectl apply -f - <<'END'\na: 1\nEND\n```\n"
     )
     assert list(commands(page)) == [
@@ -69,6 +71,9 @@ def shell(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     real = shlex.join([str(cluster.programs / "kubectl"), "--kubeconfig", str(cluster.kubeconfig)])
     wrapper.write_text(f'#!/bin/sh\nexec {real} "$@"\n')
     wrapper.chmod(0o755)
+    # A ConfigMap of knative.dev/networking, which Serving's Go module has as a link and so not at all.
+    network = {"name": "config-network", "namespace": "knative-serving"}
+    cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": network})
     copy = tmp_path_factory.mktemp("repository")
     for name in ("deploy", "eventing"):
         shutil.copytree(ROOT / name, copy / name)
@@ -79,7 +84,8 @@ def shell(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 @pytest.mark.parametrize("name", PAGES)
 def test_every_command_of_the_page_is_taken(shell: dict[str, str], name: str) -> None:
     ran = 0
-    _run(shell, "kubectl apply -k deploy/overlays/production")
+    if name != PAGES[0]:
+        _run(shell, "kubectl apply -k deploy/overlays/production")
     for command in commands((ROOT / name).read_text()):
         if can_run(command):
             _run(shell, command)
