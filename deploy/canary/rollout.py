@@ -111,7 +111,7 @@ class Rollout:
         """Take the new revision back, or, where none is under way, go back to the one before the last promotion."""
         service, now = self._read()
         if now.tagged:
-            return self._take_back(now, "by hand")
+            return self._take_back(replace(now, new=now.tagged), "by hand")
         before = traffic.annotation(service, traffic.BEFORE)
         if not before or before == now.old:
             raise Left("no rollout is under way, and no revision from before the last one is known")

@@ -293,6 +293,15 @@ def test_a_rollback_takes_back_what_is_under_way_or_the_last_promotion(search: S
         rollout(search).rollback()
 
 
+def test_a_rollback_refuses_the_revision_that_had_the_tag_and_not_a_newer_one(search: ServiceInMemory) -> None:
+    search.apply_newer()
+    rollout(search).blue_green(None)
+    search.apply_newer()
+    assert rollout(search).rollback() == TAKEN_BACK
+    assert ended(search) == PROMOTED
+    assert search.serving == {"search-00003": 100}
+
+
 def test_an_api_server_that_does_not_answer_for_a_while_is_waited_for(search: ServiceInMemory) -> None:
     search.apply_newer()
     failures = 3
