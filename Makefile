@@ -5,7 +5,7 @@ UV ?= uv
 export PYTHON
 BIN := .venv/bin
 
-.PHONY: help run test test-faults test-image test-knative test-ollama load check bench eval sbom lock
+.PHONY: help run test test-faults test-image test-knative test-observe test-ollama load check dashboards bench eval sbom lock
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 13
 
@@ -35,6 +35,11 @@ test-image:  ## the image's own steps and command, without a container (about 1 
 	@knts/local/bootstrap.sh dev
 	@exec $(BIN)/python -m pytest tests/image --timeout 600 $(ARGS)
 
+test-observe:  ## alarms by promtool; every query of dashboards and rules asked of a real Prometheus (two minutes; needs Debian's prometheus)
+	@command -v promtool >/dev/null && command -v prometheus >/dev/null || { echo 'make test-observe: promtool and prometheus are needed: apt install prometheus' >&2; exit 1; }
+	@knts/local/bootstrap.sh dev
+	@exec $(BIN)/python -m pytest tests/observe $(ARGS)
+
 load:  ## a rising load to the knee and past it, then 5,000 open streams (about 6 minutes; ARGS=steps or ARGS=streams for one)
 	@knts/local/bootstrap.sh load
 	@exec $(BIN)/python -m tests.load $(ARGS)
@@ -46,6 +51,10 @@ check:  ## lint, format, types, import contracts, schemas and manifests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m knts.local.check
+
+dashboards:  ## write Grafana's dashboards from tools/dashboards.py
+	@knts/local/bootstrap.sh dev
+	@exec $(BIN)/python tools/dashboards.py
 
 bench:  ## what docs/performance.md quotes
 	@knts/local/bootstrap.sh dev
