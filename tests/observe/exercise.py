@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import signal
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -17,18 +18,19 @@ from tests.e2e.roads import Road
 
 JSON = {"Accept": "application/json"}
 STREAM = {"Accept": "text/event-stream"}
-SCRAPED = 3.0  # seconds in which Prometheus, that looks every second, has seen what was done before
+Scraped = Callable[[], Awaitable[None]]
 ENV = {"KNTS_QUEUE": "1", "KNTS_FIRST_DOCUMENTS": "docs/events.md"}  # a line so short that some are turned away
 
 
-async def exercise(road: Road) -> None:
-    """Everything, once. Raises where the road does not do what a step needs."""
+async def exercise(road: Road, scraped: Scraped) -> None:
+    """Everything, once. Raises where the road does not do what a step needs. `scraped` waits until it was looked at."""
     timeout = aiohttp.ClientTimeout(total=90)
     async with aiohttp.ClientSession(road.base_url, timeout=timeout) as api:
         doc = test_road.keeper_document("Tarn")
         version = await test_road.put(api, doc)
         first = await test_road.ask(api, doc)
         await usual(api, doc)
+        await scraped()
         await turned_away(api, doc)
         await cancelled(api, doc)
         await usual(api, doc)
@@ -43,7 +45,6 @@ async def exercise(road: Road) -> None:
 
 async def usual(api: aiohttp.ClientSession, doc: test_road.Doc) -> None:
     """A search, and a question that was answered before. Done twice, since a counter that is born has no rate."""
-    await asyncio.sleep(SCRAPED)
     await test_road.search(api, doc.place)
     assert (await test_road.ask(api, doc))["cache"] == "hit"
 
