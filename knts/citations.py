@@ -61,7 +61,7 @@ def faults(answer: Mapping[str, Any], documents: Mapping[str, Text]) -> list[str
 
 def _stands(passage: Mapping[str, Any], document_text: str) -> bool:
     start, end = passage["start"], passage["end"]
-    return 0 <= start < end <= len(document_text) and bool(document_text[start:end] == passage["text"])
+    return 0 <= start < end <= len(document_text) and document_text[start:end] == str(passage["text"])
 
 
 def _of_citation(citation: Mapping[str, Any], answer: str, documents: Mapping[str, Text]) -> Iterator[str]:
