@@ -169,6 +169,7 @@ class World:
         self.index: Any = self._stepped(Index(), ("add", "drop_older", "drop_up_to", "drop_own", "find"))
         if self.plant == "token":
             self.records.token = self._constant("the same for ever")
+        self.token_read: dict[asyncio.Task[Any] | None, int] = {}  # when each who asks has read it last
         self.remembered = Remembered(self.records, self.cache, MODEL)
         self.numbered = 0
 
@@ -181,6 +182,8 @@ class World:
         async def step(*args: Any, **more: Any) -> Any:
             await self.turns.turn()
             result = await real(*args, **more)
+            if name == "token":
+                self.token_read[asyncio.current_task()] = self.turns.now
             if name == "raise_to" and result in ("first", "raised"):
                 gone, readers = more["status"] == "removed", tuple(more.get("acl", ()))
                 self.log.append(Became(self.turns.now, args[1], args[2], gone, readers))
@@ -256,7 +259,8 @@ class World:
         request = {"question": QUESTION, "groups": list(groups)}
         if (known := await self.remembered.recall(self.tenant, groups, request)) is not None:
             final = answers.from_completed(known, 1)
-            self._check(groups, asked_at, asked_at, final, "fast")
+            read_at = max(asked_at, self.token_read.get(asyncio.current_task(), 0))
+            self._check(groups, asked_at, read_at, final, "fast")
             return final
         event = await self._found(request, groups)
         asked = Asked.of(event, MODEL)

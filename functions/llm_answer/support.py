@@ -5,6 +5,7 @@ name, turn a statement round with a "not", or put another number beside a true o
 only when what it adds to the question stands at the cited places, with its numbers and names, denied where it denies.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -41,7 +42,8 @@ def supported(
     titles = frozenset[str]().union(*(_title(source) for source, _ in around))
     there = titles.union(*(sentence.stems for _, sentence in around))
     new = {stem(word.folded): weigh(word) for word in said if weigh.new(word)}
-    if sum(weight for known, weight in new.items() if known in there) < ENOUGH * sum(new.values()):
+    carried = sum(weight for known, weight in new.items() if known in there or any(_alike(known, one) for one in there))
+    if carried < ENOUGH * sum(new.values()):
         return False
     exact = {word.folded for source, sentence in around for word in source.of(sentence)}
     if not _numbers(said) - weigh.numbers <= exact:
@@ -49,6 +51,14 @@ def supported(
     if not {stem(word.folded) for word in _names(said, text) if weigh.new(word)} <= there:
         return False
     return not any(_denied(said) != _denied_there(said, source, sentence) for source, sentence in around[:1])
+
+
+def _alike(word: str, other: str) -> bool:
+    """Whether two stems are one word in two spellings: metre and meter, colour and color, realise and realize."""
+    if word[0] != other[0] or min(len(word), len(other)) < 4 or abs(len(word) - len(other)) > 1:
+        return False
+    mine, theirs = Counter(word.replace("z", "s")), Counter(other.replace("z", "s"))
+    return (mine - theirs).total() + (theirs - mine).total() <= 1
 
 
 def _sentences(sources: Sequence[Source], place: Place) -> Iterator[Sentence]:

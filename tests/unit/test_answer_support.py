@@ -32,6 +32,8 @@ def verdicts(answer: str, question: str = QUESTION) -> list[bool]:
         ("It flows through Denmark.", [False]),  # the passage denies it
         ("It does not flow through Denmark.", [True]),
         ("It rises in the Swiss canton of Graubünden, where dragons guard seven silver caves.", [False]),
+        ("It carries 2,900 m³ of watter a second.", [True]),  # another spelling
+        ("The bridge at Cologna was opened by Kaiser Wilhelm.", [False]),  # a name has but one
         ("It rises in Graubünden. Falstaff drinks sack.", [True, False]),
         ("Falstaff drinks sack. [1]", [False]),  # a marker is no sentence
         ("", []),
