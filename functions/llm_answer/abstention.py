@@ -1,20 +1,53 @@
-"""Abstention: whether the passages can hold the answer at all, and whether the model says that they don't. Pure."""
+"""Abstention: whether the passages can hold the answer at all, and whether the model says that they don't. Pure.
 
+Before the first word it is decided by what the passages have of the question: its words, those with a capital or a
+digit above all, and whether they deny what it denies. Words tell well whether the documents speak of a matter at all,
+and badly whether what they say of it is the answer: `python -m bench.abstention` measures both.
+"""
+
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from functions.llm_answer.text import sentences, stem, words
+from functions.llm_answer.support import denies
+from functions.llm_answer.text import Word, sentences, stem, words
 
 REFUSAL = "The documents do not tell."  # what the prompt asks the model to say
 
 MOST_WORDS = 100  # of a question that are looked at, since each is held against every word of the passages
 
+LEAST = 0.27  # of `Signals.trust`, below which it is not worth trying; python -m bench.abstention prints the curve
+NAMED = 0.2  # what it counts that the question's names are all there, or all missing
+AT_ITS_HEAD = 3  # words of a question among which a "not" denies what it asks for, and no circumstance of it
+EXCEPTIONS = frozenset(("except", "exclud", "unles", "fail", "lack", "refus", "unabl"))  # stems that deny too
+BESIDE = 0.6  # what a word of the question counts that stands in a title or in the neighbouring sentence
+
 NO_PASSAGES = "no document that may be read fits the question"
 UNRELATED = "the nearest documents do not speak of what the question asks"
+DENIED = "the question asks what is not so, and the nearest documents only say what is"
 UNSUPPORTED = "no passage holds what the answer says"
 NO_WORDS = "the model wrote nothing but the question's own frame"
 NOT_TOLD = "the model finds no answer in the nearest documents"
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What the place that speaks most of what a question asks has of it.
+
+    `coverage` is the share of the question's informative words, 0 to 1, rare ones counting more; `names` the share of
+    its names and numbers that stand there, None without any; `denied` whether it denies something and they do not.
+    """
+
+    coverage: float
+    names: float | None
+    denied: bool
+
+    @property
+    def trust(self) -> float:
+        """One number, about 0 to 1: the less, the less it is worth trying."""
+        return self.coverage + (0.0 if self.names is None else NAMED * (2 * self.names - 1))
 
 
 def before(question: str, passages: Sequence[Mapping[str, Any]]) -> str | None:
@@ -24,11 +57,81 @@ def before(question: str, passages: Sequence[Mapping[str, Any]]) -> str | None:
     """
     if not passages:
         return NO_PASSAGES
-    asked = {stem(word.folded) for word in words(question)[:MOST_WORDS] if word.informative}
-    known = {word for passage in passages for word in told(passage)}
-    if not asked or asked & known or any(_misspelt(word, other) for word in asked for other in known):
+    found = signals(question, passages)
+    if found is None:
         return None
-    return UNRELATED
+    if found.trust < LEAST:
+        return UNRELATED
+    return DENIED if found.denied else None
+
+
+def signals(question: str, passages: Sequence[Mapping[str, Any]]) -> Signals | None:
+    """What the passages have of a question; None where it has no informative word."""
+    every = words(question)[:MOST_WORDS]
+    asked = {stem(word.folded) for word in every if word.informative}
+    if not asked:
+        return None
+    places = [place for passage in passages for place in _places(passage)]
+    meant = _meant(asked, {known for place in places for known in place.near})
+    found = Counter(known for place in places for known in {meant.get(word, word) for word in asked} & place.stems)
+    weight = {word: math.log(1 + (len(places) + 1) / (found[meant.get(word, word)] + 1)) for word in asked}
+    best, coverage = None, -1.0
+    for place in places:
+        had = sum(
+            weight[word] * (1.0 if meant.get(word, word) in place.stems else BESIDE)
+            for word in asked
+            if meant.get(word, word) in place.near
+        )
+        if had / sum(weight.values()) > coverage:
+            best, coverage = place, had / sum(weight.values())
+    if best is None:
+        return Signals(0.0, None, denied=False)
+    named = {stem(word.folded) for word in _names(every, question)}
+    there = {word for word in named if meant.get(word, word) in best.near}
+    return Signals(coverage, len(there) / len(named) if named else None, _asks_what_is_not(every) and not best.denies)
+
+
+def _asks_what_is_not(every: Sequence[Word]) -> bool:
+    """Whether a question asks for what is not so: "Which plans don't …?", but not "Why can't I …?"."""
+    asks = bool(every) and every[0].folded not in ("why", "how")
+    return asks and denies(every[:AT_ITS_HEAD])
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A sentence of a passage: its stems, and those of its neighbours and titles too."""
+
+    stems: frozenset[str]
+    near: frozenset[str]
+    denies: bool
+
+
+def _places(passage: Mapping[str, Any]) -> Iterator[_Place]:
+    text = passage["text"]
+    said = [words(text[start:end]) for start, end in sentences(text)]
+    stems = [frozenset(stem(word.folded) for word in each) for each in said]
+    titles = {stem(word.folded) for word in words(f"{passage.get('title', '')} {passage.get('section', '')}")}
+    for at, each in enumerate(said):
+        yield _Place(
+            stems[at],
+            frozenset(titles.union(*stems[max(0, at - 1) : at + 2])),
+            denies(each) or bool(EXCEPTIONS & stems[at]),
+        )
+
+
+def _meant(asked: set[str], known: set[str]) -> dict[str, str]:
+    """The words of the passages that are meant by misspelt ones of the question."""
+    close = {word: [other for other in known if _misspelt(word, other)] for word in asked - known}
+    return {word: min(others) for word, others in close.items() if others}
+
+
+def _names(every: Sequence[Word], text: str) -> list[Word]:
+    """Words with a digit, and those with a capital that do not owe it to standing first."""
+    return [
+        word
+        for at, word in enumerate(every)
+        if word.informative and (any(map(str.isdigit, word.folded)) or (at and text[word.start].isupper()))
+    ]
 
 
 def after(answer: str) -> str | None:

@@ -50,7 +50,7 @@ def supported(
         return False
     if not {stem(word.folded) for word in _names(said, text) if weigh.new(word)} <= there:
         return False
-    return not any(_denied(said) != _denied_there(said, source, sentence) for source, sentence in around[:1])
+    return not any(denies(said) != _denied_there(said, source, sentence) for source, sentence in around[:1])
 
 
 def _alike(word: str, other: str) -> bool:
@@ -80,7 +80,8 @@ def _names(some: Sequence[Word], text: str) -> list[Word]:
     return [word for word in some[1:] if word.informative and text[word.start].isupper()]
 
 
-def _denied(some: Sequence[Word]) -> bool:
+def denies(some: Sequence[Word]) -> bool:
+    """Whether a "not" or its like stands among the words."""
     return any(word.folded in DENIALS for word in some)
 
 
@@ -89,4 +90,4 @@ def _denied_there(said: Sequence[Word], source: Source, sentence: Sentence) -> b
     every = source.of(sentence)
     mine = stems_of(said)
     shared = [at for at, word in enumerate(every) if word.informative and stem(word.folded) in mine]
-    return bool(shared) and _denied(every[max(0, shared[0] - NEAR) : shared[-1] + 1])
+    return bool(shared) and denies(every[max(0, shared[0] - NEAR) : shared[-1] + 1])

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from functions.llm_answer.abstention import NO_PASSAGES, NOT_TOLD, UNRELATED, after, before
+from functions.llm_answer.abstention import DENIED, LEAST, NO_PASSAGES, NOT_TOLD, UNRELATED, after, before, signals
 
 PASSAGES = [
     {"document_id": "hamlet", "title": "Hamlet", "section": "Act I", "text": "The scene is in Denmark.", "url": "u"},
@@ -25,6 +27,12 @@ PASSAGES = [
         ("What is it about?", PASSAGES, None),  # nothing to judge by
         ("DÄNEMARK?", PASSAGES, None),
         ("Wer erfand das Penizillin?", PASSAGES, UNRELATED),
+        ("Where is the moon landing described?", PASSAGES, UNRELATED),
+        ("Where was Captain Ahab born?", PASSAGES, UNRELATED),
+        ("Where does Hamlet take place?", PASSAGES, None),  # in other words, but by name
+        ("When doesn't the ghost walk?", PASSAGES, DENIED),
+        ("Why doesn't the ghost walk at noon?", PASSAGES, None),  # a cause, and not what is not so
+        ("What should I do when the ghost does not walk?", PASSAGES, None),
     ],
 )
 def test_before_the_first_word(question: str, passages: Any, reason: str | None) -> None:
@@ -46,3 +54,39 @@ def test_before_the_first_word(question: str, passages: Any, reason: str | None)
 )
 def test_after_the_last(answer: str, reason: str | None) -> None:
     assert after(answer) == reason
+
+
+def test_what_the_best_place_has_of_a_question() -> None:
+    found = signals("Where in Denmark is the scene of Hamlet?", PASSAGES)
+    assert found is not None
+    assert found.coverage > 0.8
+    assert (found.names, found.denied) == (1.0, False)
+    other = signals("Where in Utopia is the scene of Faust?", PASSAGES)
+    assert other is not None
+    assert (other.names, other.trust < found.trust) == (0.0, True)
+
+
+def test_what_a_passage_denies_can_be_asked_for() -> None:
+    denying = [{**PASSAGES[0], "text": "The ghost never walks at noon."}]
+    assert before("When doesn't the ghost walk?", denying) is None
+    excepting = [{**PASSAGES[0], "text": "The ghost walks at all hours except noon."}]
+    assert before("When doesn't the ghost walk?", excepting) is None
+
+
+WORDS = st.lists(
+    st.sampled_from(["ghost", "Hamlet", "walks", "not", "the", "7", "Utopia", "moon", "é", "."]), max_size=12
+)
+
+
+@given(WORDS, st.lists(WORDS, max_size=3))
+def test_signals_are_shares_and_a_question_is_covered_by_itself(asked: list[str], texts: list[list[str]]) -> None:
+    question = " ".join(asked)
+    passages = [{**PASSAGES[1], "title": "", "text": " ".join(each)} for each in texts]
+    found = signals(question, passages)
+    if found is not None:
+        assert 0 <= found.coverage <= 1 + 1e-9
+        assert found.names is None or 0 <= found.names <= 1
+        whole = signals(question.replace(".", ""), [*passages, {**PASSAGES[1], "text": question.replace(".", "")}])
+        assert whole is not None
+        assert whole.coverage == pytest.approx(1)
+        assert whole.trust >= LEAST
