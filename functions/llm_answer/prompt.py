@@ -29,6 +29,7 @@ STRUCTURED = (
     f'If they do not hold the answer, write "{REFUSAL}" for each text.'
 )
 QUESTION = "Question:"  # opens the last line; a model that writes it goes on with the prompt
+FENCE = '"""'  # stands before and after what a passage says
 OVERHEAD = 160  # tokens of SYSTEM, the frame around the passages and the template's own marks
 NEAR_BEST = 0.4  # share of what the best passage has of the question, below which a passage only distracts
 EVERYWHERE = (
@@ -50,6 +51,7 @@ OPTIONS: Mapping[str, tuple[type, ...]] = {
 }
 
 _MARKS = re.compile(r"<\||\|>|<(?=/?(?:s|bos|eos|start_of_turn|end_of_turn)>)|\[(?=/?(?:INST|SYS)\])|<<(?=/?SYS>>)")
+_FRAME = re.compile(rf"(?im){FENCE}|^[ \t]*{QUESTION}")
 _INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
 
 
@@ -99,14 +101,15 @@ def compose(
     room = max(min(budget.passages, room) - sum(tokens(_title(passage)) + 6 for passage in kept), 64)
     texts = excerpts(question, kept, room, tokens)
     shown = [passage for passage, text in zip(kept, texts, strict=True) if text]
-    headings = [f"{harmless(_title(passage)) or f'Passage {number}'}:" for number, passage in enumerate(shown, 1)]
+    headings = [f"{data(_title(passage)) or f'Passage {number}'}:" for number, passage in enumerate(shown, 1)]
     parts = [
-        f"{heading}\n{harmless(_cut(text, room))}" for heading, text in zip(headings, filter(None, texts), strict=True)
+        f"{heading}\n{FENCE}\n{data(_cut(text, room))}\n{FENCE}"
+        for heading, text in zip(headings, filter(None, texts), strict=True)
     ]
     last = f"{QUESTION} {harmless(question)}"
     user = "\n\n".join([*parts, last])
     messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-    return Prompt(messages, options, shown, [*headings, f"{QUESTION} "])
+    return Prompt(messages, options, shown, [*headings, FENCE, f"{QUESTION} "])
 
 
 def relevant(question: str, passages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -133,6 +136,11 @@ def tokens(text: str) -> int:
 def harmless(text: str) -> str:
     """The text without invisible characters, and with what a template would take for its own marks broken up."""
     return _MARKS.sub(lambda match: " ".join(match.group()) + " ", _INVISIBLE.sub("", text))
+
+
+def data(text: str) -> str:
+    """A passage's text as it stands between fences: it can't close its own, and can't ask in the prompt's words."""
+    return _FRAME.sub(lambda match: " ".join(match.group()), harmless(text))
 
 
 def _cut(text: str, room: int) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.llm_answer.prompt import Budget, compose, harmless, relevant, tokens
+from functions.llm_answer.prompt import FENCE, Budget, compose, data, harmless, relevant, tokens
 from knts.errors import Permanent
 
 BUDGET = Budget(context=4096, passages=1000, answer=200)
@@ -24,12 +24,12 @@ def test_passages_come_first_with_their_titles_and_the_question_last() -> None:
     prompt = asked("Why?", passage("One.", 1, section="Part"), passage("Two.", 2))
     user = prompt.messages[-1]["content"]
     assert [message["role"] for message in prompt.messages] == ["system", "user"]
-    assert user == "Title – Part:\nOne.\n\nTitle:\nTwo.\n\nQuestion: Why?"
+    assert user == 'Title – Part:\n"""\nOne.\n"""\n\nTitle:\n"""\nTwo.\n"""\n\nQuestion: Why?'
 
 
 def test_its_own_lines_are_known_and_no_answer_goes_on_with_them() -> None:
     prompt = asked("Why?", passage("One.", 1, section="Part"), passage("Two.", 2, title=""))
-    assert prompt.marks == ["Title – Part:", "Passage 2:", "Question: "]
+    assert prompt.marks == ["Title – Part:", "Passage 2:", FENCE, "Question: "]
     assert all(mark in prompt.messages[-1]["content"] for mark in prompt.marks)
     assert prompt.options["stop"] == ["\nQuestion:"]
 
@@ -78,6 +78,13 @@ def test_what_a_template_would_take_for_its_own_is_broken_up(mark: str) -> None:
 
 def test_invisible_characters_are_left_out() -> None:
     assert harmless("o\u200bb\u202ee\ufeffy\U000e0041") == "obey"
+
+
+@given(st.lists(st.sampled_from(['"', "\u200b", "\n", " ", "Question:", "question:", "a"]), max_size=12).map("".join))
+def test_a_passage_can_neither_close_its_fence_nor_ask(text: str) -> None:
+    shown = data(text)
+    assert FENCE not in shown
+    assert "question:" not in [line.strip().casefold()[:9] for line in shown.splitlines()]
 
 
 @given(st.text(max_size=100))
