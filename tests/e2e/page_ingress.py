@@ -206,9 +206,10 @@ def _count(values: list[Any]) -> list[dict[str, Any]]:
 
 
 async def tell(ingress: ScriptedIngress, ask_id: str, *, pause: float = 0.0) -> dict[str, Any]:
-    """Play a whole answer with two citations, `pause` seconds between its tokens; the final object."""
+    """Play a whole answer with two citations, whose second sentence is not supported, `pause` seconds between its tokens; the final object."""
     first, second = ingress.documents[0], ingress.documents[1]
     answer = "Hamlet asks whether to be or not to be. 🎭 He weighs the slings and arrows of fortune <against> arms."
+    ended = answer.index(".") + 1
     await ingress.say(ask_id, "passages", {"passages": [passage(first), passage(second)]})
     await ingress.say(ask_id, "joined", {"flight": "f"})
     for token in re.findall(r"\s*\S+", answer):
@@ -220,6 +221,10 @@ async def tell(ingress: ScriptedIngress, ask_id: str, *, pause: float = 0.0) -> 
         "citations": [
             citation(first, "To be, or not to be", answer, "to be or not to be"),
             citation(second, "slings and arrows of outrageous fortune", answer, "slings and arrows of fortune"),
+        ],
+        "sentences": [
+            {"start": 0, "end": ended, "supported": True, "citations": [0]},
+            {"start": ended + 1, "end": len(answer), "supported": False, "citations": [1]},
         ],
         "passages": [passage(first), passage(second)],
         "cache": "miss",

@@ -153,13 +153,15 @@ async def test_an_answer_streams_in_and_ends_with_citations_that_open(visit: Vis
 
     await visit.page.wait_for_selector("#answer .completed")
     words = await visit.page.locator("#answer .words").inner_text()
-    assert re.sub(r"\[\d\]", "", words) == final["answer"]
+    assert re.sub(r"\[\d\]", "", words) == final["answer"] + " unsupported"
     await visit.page.get_by_role("button", name="Source 2").click()
     passage = visit.page.get_by_role("dialog")
     await expect(passage.locator("mark")).to_have_text("slings and arrows of outrageous fortune")
     await visit.page.keyboard.press("Escape")
     await expect(passage).to_be_hidden()
-    await expect(visit.page.locator("#announce")).to_contain_text("The answer, with 2 sources: Hamlet asks")
+    await expect(visit.page.locator("#announce")).to_contain_text(
+        "The answer, with 2 sources, and 1 sentence that no passage supports: Hamlet asks"
+    )
     assert len(visit.ingress.connections) == 1
 
 
