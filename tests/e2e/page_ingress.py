@@ -206,7 +206,10 @@ def _count(values: list[Any]) -> list[dict[str, Any]]:
 
 
 async def tell(ingress: ScriptedIngress, ask_id: str, *, pause: float = 0.0) -> dict[str, Any]:
-    """Play a whole answer with two citations, whose second sentence is not supported, `pause` seconds between its tokens; the final object."""
+    """Play a whole answer with two citations, `pause` seconds between its tokens; the final object.
+
+    Its second sentence is not supported.
+    """
     first, second = ingress.documents[0], ingress.documents[1]
     answer = "Hamlet asks whether to be or not to be. 🎭 He weighs the slings and arrows of fortune <against> arms."
     ended = answer.index(".") + 1

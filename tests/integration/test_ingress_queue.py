@@ -65,6 +65,18 @@ async def test_a_full_queue_is_told_at_once_and_nothing_is_published(start: Star
         assert (await asked(here, "Three?"))[0] == 202
 
 
+async def test_questions_are_strict_where_a_setting_or_they_themselves_say_so(start: Start) -> None:
+    async with start(KNTS_STRICT="true") as here:
+        for more in ({}, {"strict": False}):
+            assert (await asked(here, "Why?", **more))[0] == 202
+        assert [event.payload["strict"] for event in here.road.events] == [True, False]
+    async with start() as here:
+        for more in ({}, {"strict": True}):
+            assert (await asked(here, "Why?", **more))[0] == 202
+        assert [event.payload.get("strict") for event in here.road.events] == [None, True]
+        assert (await asked(here, "Why?", strict="yes"))[0] == 400
+
+
 async def test_who_wants_no_cache_shares_no_ticket(start: Start, redis: Redis) -> None:
     async with start() as here:
         for _ in range(3):
