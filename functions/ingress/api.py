@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from functions.ingress import cors, parsing
+from functions.ingress import chat, chat_answers, completions, cors, parsing
 from functions.ingress.access import Principal
 from functions.ingress.asks import Event
 from functions.ingress.failures import told
@@ -81,7 +81,7 @@ class Api:
             answer = self._refusal(request, error, methods)
         except Exception:
             log.exception("a bug in ingress")
-            answer = problem_response(KntsError("unexpected failure; the log has it"))
+            answer = self._refusal(request, KntsError("unexpected failure; the log has it"), methods)
         headers = getattr(answer, "headers", None)
         if headers is not None:
             headers.update(cors.allowed(request.headers.get("origin", ""), self.gate.settings.origins))
@@ -109,7 +109,7 @@ class Api:
     @staticmethod
     def _refusal(request: Request, error: KntsError, methods: Iterable[str]) -> Response:
         log.info("refused: %s", error.detail, extra={"status": error.status, "method": request.method})
-        response = problem_response(error)
+        response = completions.refusal(error) if completions.speaks(raw_path(request)) else problem_response(error)
         response.headers.update(PLAIN)
         if isinstance(error, MethodNotAllowed):
             response.headers["allow"] = allow(methods)
@@ -192,6 +192,20 @@ class Api:
         await self.ingress.forget_conversation(who, conversation_id)
         return Response(status_code=204)
 
+    # -- chat completions ---------------------------------------------------------------------------------------------
+
+    async def post_chat(self, request: Request, who: Principal, _: str) -> Answer:
+        body = await self._json(request, completions.MAX_CHAT)
+        return await completions.answer(self.ingress, request, who, body, self.pace.heartbeat, self.pace.patience)
+
+    async def get_models(self, request: Request, who: Principal, _: str) -> Answer:
+        return reply(chat_answers.models(await self.ingress.offered.names()))
+
+    async def get_model(self, request: Request, who: Principal, name: str) -> Answer:
+        if name != chat.DEFAULT:
+            await self.ingress.offered.check(name)
+        return reply(chat_answers.model(name))
+
     # -- documents ----------------------------------------------------------------------------------------------------
 
     async def put_document(self, request: Request, who: Principal, document_id: str) -> Answer:
@@ -230,6 +244,9 @@ CALLS: list[tuple[re.Pattern[str], Mapping[str, Call]]] = [
     (re.compile(r"/v1/answers/([^/]+)"), {"GET": Api.get_answer, "DELETE": Api.delete_answer}),
     (re.compile(r"/v1/answers/([^/]+)/events"), {"GET": Api.get_events}),
     (re.compile(r"/v1/conversations/([^/]+)"), {"GET": Api.get_conversation, "DELETE": Api.delete_conversation}),
+    (re.compile(r"/v1/chat/completions"), {"POST": Api.post_chat}),
+    (re.compile(r"/v1/models"), {"GET": Api.get_models}),
+    (re.compile(r"/v1/models/(.+)"), {"GET": Api.get_model}),
     (re.compile(r"/v1/documents"), {"GET": Api.get_documents, "POST": Api.post_documents}),
     (
         re.compile(r"/v1/documents/(.+)", re.DOTALL),

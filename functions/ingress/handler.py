@@ -19,6 +19,7 @@ from functions.ingress.conversations import Before, Conversations, unknown
 from functions.ingress.documents import SOURCE, Documents
 from functions.ingress.failures import told
 from functions.ingress.following import HEARTBEAT, follow
+from functions.ingress.offered import Offered
 from functions.ingress.ports import Remembered
 from functions.ingress.presence import Presence
 from functions.ingress.requests import checked, checked_question
@@ -66,6 +67,7 @@ class Ingress(Documents):
     conversations: Conversations
     presence: Presence
     remembered: Remembered
+    offered: Offered
     limits: Limits
     model: str  # the one that answers where a request names none
 

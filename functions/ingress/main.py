@@ -19,6 +19,7 @@ from functions.ingress.doors import Door, Doors, Road
 from functions.ingress.gate import AccessSettings, Gate
 from functions.ingress.handler import Limits
 from functions.ingress.measured import Measured
+from functions.ingress.offered import Offered
 from functions.ingress.presence import Presence
 from functions.ingress.web import page
 from knts.clients import redis as redis_client
@@ -28,6 +29,7 @@ from knts.clients.channel import Channel
 from knts.clients.chunks import Chunks
 from knts.clients.conversations import Conversations as ConversationStore
 from knts.clients.flights import Flights
+from knts.clients.ollama import Ollama
 from knts.clients.records import Records
 from knts.clients.redis import connected
 from knts.clients.remembered import Remembered
@@ -35,7 +37,18 @@ from knts.clients.tailer import Tailer
 from knts.clients.typesense import Typesense
 from knts.errors import NotFound
 from knts.runtime import HttpFunction, RuntimeSettings, problem_response
-from knts.settings import CacheRedis, DurableRedis, Sink, TypesenseServer, flag, positive_int, read, seconds, setting
+from knts.settings import (
+    CacheRedis,
+    DurableRedis,
+    OllamaServer,
+    Sink,
+    TypesenseServer,
+    flag,
+    positive_int,
+    read,
+    seconds,
+    setting,
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,7 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
         publisher = Publisher(sink.url, runtime.signing_keys, deadline=settings.publish, token=sink.token)
         await stack.enter_async_context(publisher)
         typesense = await stack.enter_async_context(Typesense(typesense_server))
+        ollama = await stack.enter_async_context(Ollama(read(OllamaServer, env)))
         flights, records = Flights(durable), Records(durable, stored.replicas)
         tailer = await stack.enter_async_context(Tailer(durable).running())
         presence = Presence(flights, every=settings.presence)
@@ -107,6 +121,7 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
             conversations=Conversations(asks, ConversationStore(durable)),
             presence=presence,
             remembered=Remembered(records, AnswerCache(cache), settings.model),
+            offered=Offered(ollama, settings.model),
             limits=Limits(settings.search, settings.answer, settings.unheard, settings.queue, settings.strict),
             doors=settings.doors,
             model=settings.model,

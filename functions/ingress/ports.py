@@ -79,6 +79,12 @@ class Remembered(Protocol):
         """The answer.completed data of an answer that still holds, or None."""
 
 
+class Models(Protocol):
+    """Ollama, as far as its models are listed."""
+
+    async def names(self) -> list[str]: ...
+
+
 class Record(Protocol):
     """What is known of a document; `indexed` is the version that searches show, 0 for none."""
 

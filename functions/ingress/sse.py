@@ -79,9 +79,10 @@ class EventStream:
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         try:
-            await self._send(send, {"type": "http.response.body", "body": encode(*self._first), "more_body": True})
+            await self._send(send, {"type": "http.response.body", "body": self.encode(self._first), "more_body": True})
             async for event in self._rest:
-                await self._send(send, {"type": "http.response.body", "body": encode(*event), "more_body": True})
+                if body := self.encode(event):
+                    await self._send(send, {"type": "http.response.body", "body": body, "more_body": True})
             await self._send(send, {"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             log.info("gave up on a client that took nothing for %g s", self._patience)
@@ -91,6 +92,10 @@ class EventStream:
         finally:
             if isinstance(self._rest, contextlib.AbstractAsyncContextManager) or hasattr(self._rest, "aclose"):
                 await self._rest.aclose()
+
+    def encode(self, event: tuple[str, str, dict[str, Any]]) -> bytes:
+        """An event as it is sent."""
+        return encode(*event)
 
     async def _send(self, send: Send, message: Message) -> None:
         async with asyncio.timeout(self._patience):

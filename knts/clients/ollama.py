@@ -147,6 +147,11 @@ class Ollama:
         """Raises OllamaAway unless Ollama answers."""
         await self._call("GET", "/api/version")
 
+    async def names(self) -> list[str]:
+        """The names of all models that there are. Raises OllamaAway."""
+        listed = (await self._call("GET", "/api/tags")).get("models")
+        return [str(each["name"]) for each in listed or () if isinstance(each, dict) and each.get("name")]
+
     async def model(self, name: str | None = None) -> Model:
         """The model of that name, or the default one. Raises UnknownModel, or OllamaAway.
 
