@@ -150,6 +150,16 @@ class ScriptedIngress:
         await self.say(ask_id, "queued", {"id": ask_id})
         return ask_id
 
+    async def conversation(self, who: Principal, conversation_id: str) -> dict[str, Any]:
+        turns = [
+            {"id": ask_id, "question": asked.request["question"]}
+            for ask_id, asked in self.asks.items()
+            if asked.request.get("conversation_id") == conversation_id and asked.owner == who
+        ]
+        if not turns:
+            raise NotFound("no such conversation")
+        return {"id": conversation_id, "turns": turns}
+
     async def say(self, ask_id: str, frame_type: str, data: dict[str, Any]) -> None:
         """Let a frame happen."""
         asked = self.asks[ask_id]

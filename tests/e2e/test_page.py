@@ -184,6 +184,39 @@ async def test_stop_ends_the_answer(visit: Visit) -> None:
     assert visit.ingress.asks[ask_id].final
 
 
+async def test_a_follow_up_goes_on_in_the_conversation_and_a_new_one_begins_at_the_start(visit: Visit) -> None:
+    first = await visit.ask("To be?")
+    await tell(visit.ingress, first)
+    await visit.page.wait_for_selector("#answer .completed")
+
+    await visit.page.get_by_label("Follow-up question").fill("Who said it?")
+    await visit.page.keyboard.press("Enter")
+    await visit.page.wait_for_selector("#answer .running")
+    await expect(visit.page.get_by_role("heading", name="Who said it?")).to_be_focused()
+    second = list(visit.ingress.asks)[-1]
+    assert visit.ingress.asks[second].request["question"] == "Who said it?"
+    own = visit.ingress.asks[first].request["conversation_id"]
+    assert visit.ingress.asks[second].request["conversation_id"] == own
+    await eventually(lambda: len(visit.ingress.connections) == 2)
+    await tell(visit.ingress, second)
+    await visit.page.wait_for_selector("#answer .completed")
+    await expect(visit.page.get_by_role("heading", name="Who said it?")).to_be_focused()
+    await expect(visit.page.locator("#q")).to_have_value("To be?")
+    await expect(visit.page).to_have_url(re.compile(f"answer={second}&conversation={own}"))
+
+    others = visit.page.get_by_role("navigation", name="Other questions of this conversation")
+    await others.get_by_role("link", name="To be?").click()
+    await expect(visit.page.get_by_role("heading", name="To be?")).to_be_visible()
+    await expect(others.get_by_role("link")).to_have_text(["Who said it?"])
+    await visit.page.fill("#q", "slings")
+    await expect(visit.page.locator(".hit mark").first).to_have_text("slings")
+    await expect(visit.page).to_have_url(re.compile(f"q=slings.*answer={first}&conversation={own}"))
+
+    await visit.page.get_by_role("link", name="New conversation").click()
+    await expect(visit.page.locator("#answer .answer")).to_have_count(0)
+    await expect(visit.page.locator("#q")).to_be_focused()
+
+
 async def test_a_reload_finds_the_running_answer_and_the_finished_one(visit: Visit) -> None:
     ask_id = await visit.ask("Why?")
     await visit.ingress.say(ask_id, "delta", {"text": "Be"})
@@ -404,6 +437,15 @@ async def test_every_state_is_readable_named_and_fits(
         await inspect(visit.page, tmp_path, "answered")
         await visit.page.get_by_role("button", name="Source 1").click()
         await inspect(visit.page, tmp_path, "passage")
+        await visit.page.keyboard.press("Escape")
+        await visit.page.get_by_label("Follow-up question").fill("And when did he ask it?")
+        await visit.page.keyboard.press("Enter")
+        await visit.page.wait_for_selector("#answer .running")
+        await inspect(visit.page, tmp_path, "follow-up-running")
+        standalone = {"answer": "In act three.", "standalone_question": "And when did he ask it? (Hamlet)"}
+        await visit.ingress.say(list(visit.ingress.asks)[-1], "completed", standalone)
+        await visit.page.wait_for_selector("#answer .completed")
+        await inspect(visit.page, tmp_path, "follow-up")
         for ending in ("failed", "abstained", "cancelled"):
             ask_id = await visit.ingress.ask(LOCAL, {"question": "Why?"}, listening=True)
             await visit.ingress.say(ask_id, ending, {"reason": "Because.", "answer": "Half an"})

@@ -213,10 +213,13 @@ async def test_asking_without_scripts_goes_to_the_answers_address(
 
     (ask_id,) = ingress.asks
     assert response.status_code == 303
-    assert response.headers["location"] == f"/?q=To+be%3F&filter.play=Hamlet&answer={ask_id}"
-    assert ingress.asks[ask_id].request == {"question": "To be?", "filters": {"play": "Hamlet"}, "cache": "use"}
+    asked = ingress.asks[ask_id].request
+    own = asked.pop("conversation_id")
+    assert re.fullmatch("[0-9a-f]{32}", own)
+    assert response.headers["location"] == f"/?q=To+be%3F&filter.play=Hamlet&answer={ask_id}&conversation={own}"
+    assert asked == {"question": "To be?", "filters": {"play": "Hamlet"}, "cache": "use"}
     waiting = (await page.get(response.headers["location"])).text
-    assert f'sse-connect="/ui/answers/{ask_id}/events"' in waiting
+    assert f'sse-connect="/ui/answers/{ask_id}/events?conversation={own}"' in waiting
     assert '<meta http-equiv="refresh" content="2">' in waiting
 
 
@@ -226,16 +229,70 @@ async def test_asking_with_htmx_gives_the_running_answer_and_its_address(
     response = await page.post("/ui/answers", data={"q": "<To be>?", "cache": "refresh"}, headers=HX)
 
     (ask_id,) = ingress.asks
-    assert response.headers["hx-push-url"] == f"/?q=%3CTo+be%3E%3F&answer={ask_id}"
+    own = ingress.asks[ask_id].request["conversation_id"]
+    assert response.headers["hx-push-url"] == f"/?q=%3CTo+be%3E%3F&answer={ask_id}&conversation={own}"
     assert "&lt;To be&gt;?" in response.text
     assert ingress.asks[ask_id].request["cache"] == "refresh"
 
 
-async def test_asking_nothing_asks_nothing(page: httpx.AsyncClient, ingress: ScriptedIngress) -> None:
-    response = await page.post("/ui/answers", data={"q": "  "})
+async def test_each_question_of_the_search_field_begins_a_conversation_and_a_follow_up_goes_on_with_it(
+    page: httpx.AsyncClient, ingress: ScriptedIngress
+) -> None:
+    first = await page.post("/ui/answers", data={"q": "To be?", "filter.play": "Hamlet"})
+    (first_id,) = ingress.asks
+    own = ingress.asks[first_id].request["conversation_id"]
+    await tell(ingress, first_id)
+    shown = (await page.get(first.headers["location"])).text
+    assert f'<input type="hidden" name="conversation" value="{own}">' in shown
+    assert '<label for="next">Follow-up question</label>' in shown
+    assert '<a href="/">New conversation</a>' in shown
+    assert "Other questions" not in shown
 
-    assert response.status_code == 303
-    assert not ingress.asks
+    named = {"q": "To be?", "filter.play": "Hamlet", "conversation": own, "question": "Who <said> it?"}
+    second = await page.post("/ui/answers", data=named, headers=HX)
+    second_id = list(ingress.asks)[-1]
+    asked = ingress.asks[second_id].request
+    assert (asked["question"], asked["conversation_id"], asked["filters"]) == (
+        "Who <said> it?", own, {"play": "Hamlet"})  # fmt: skip
+    here = f"/?q=To+be%3F&filter.play=Hamlet&answer={second_id}&conversation={own}"
+    assert second.headers["hx-push-url"] == here
+    await ingress.say(second_id, "completed", {"answer": "He.", "standalone_question": "Who <said> it? (be)"})
+    streamed = (await page.get(f"/ui/answers/{second_id}/events?conversation={own}")).text
+    back = f'<a href="/?q=To+be%3F&amp;filter.play=Hamlet&amp;answer={first_id}&amp;conversation={own}">To be?</a>'
+    for text in (streamed, (await page.get(here)).text):
+        assert '<h2 id="asked" tabindex="-1">Who &lt;said&gt; it?</h2>' in text
+        assert "Asked as <q>Who &lt;said&gt; it? (be)</q>" in text
+    assert back in (await page.get(here)).text
+    await page.post("/ui/answers", data={"q": "Something else?"})
+    assert ingress.asks[list(ingress.asks)[-1]].request["conversation_id"] != own
+
+
+async def test_a_running_follow_up_is_shown_with_its_own_question_after_a_reload(
+    page: httpx.AsyncClient, ingress: ScriptedIngress
+) -> None:
+    own = "c" * 32
+    for question in ("To be?", "Who said it?"):
+        await ingress.ask(LOCAL, {"question": question, "conversation_id": own}, listening=True)
+    shown = (await page.get(f"/?q=To+be%3F&answer={list(ingress.asks)[-1]}&conversation={own}")).text
+    assert '<h2 id="asked" tabindex="-1" autofocus>Who said it?</h2>' in shown
+    assert ">To be?</a>" in shown
+
+
+async def test_a_conversation_that_is_gone_leaves_its_answers(
+    page: httpx.AsyncClient, ingress: ScriptedIngress
+) -> None:
+    ask_id = await ingress.ask(LOCAL, {"question": "To be?"}, listening=True)
+    await tell(ingress, ask_id)
+    shown = await page.get(f"/?q=To+be&answer={ask_id}&conversation={'d' * 32}")
+    assert (shown.status_code, "Other questions" in shown.text) == (200, False)
+
+
+async def test_asking_nothing_asks_nothing(page: httpx.AsyncClient, ingress: ScriptedIngress) -> None:
+    for nothing in ({"q": "  "}, {"q": "To be?", "conversation": "c" * 32, "question": " "}):
+        response = await page.post("/ui/answers", data=nothing)
+
+        assert response.status_code == 303
+        assert not ingress.asks
 
 
 async def test_the_stream_ends_with_the_answer_and_what_it_cites(

@@ -12,7 +12,7 @@ MAX_VALUES = 64
 MAX_OFFSET = 10_000
 FILTER = "filter."
 
-_ANSWER_ID = re.compile(r"[0-9a-f]{32}\Z")
+_ID = re.compile(r"[0-9a-f]{32}\Z")
 _UNWRITABLE = re.compile("[\ud800-\udfff\x00]")  # what no search could hold
 
 Filter = tuple[str, str]
@@ -20,12 +20,13 @@ Filter = tuple[str, str]
 
 @dataclass(frozen=True)
 class Address:
-    """What the page shows: the words searched for, the filters as they were chosen, the answer beside them."""
+    """What the page shows: the words searched for, the filters as chosen, the answer beside them, its conversation."""
 
     query: str = ""
     filters: tuple[Filter, ...] = ()
     offset: int = 0
     answer: str = ""
+    conversation: str = ""
 
     def url(self, path: str = "/") -> str:
         """The address as a URL of that path; an empty part is left out."""
@@ -34,6 +35,7 @@ class Address:
             *((FILTER + key, value) for key, value in self.filters),
             *([("offset", str(self.offset))] if self.offset else []),
             *([("answer", self.answer)] if self.answer else []),
+            *([("conversation", self.conversation)] if self.conversation else []),
         ]
         return f"{path}?{urlencode(named)}" if named else path
 
@@ -48,8 +50,16 @@ class Address:
         return replace(self, offset=offset)
 
     def showing(self, answer: str) -> "Address":
-        """The same with another answer beside it, or none."""
-        return replace(self, answer=answer)
+        """The same with another answer of its conversation beside it, or none, and then no conversation either."""
+        return replace(self, answer=answer, conversation=self.conversation if answer else "")
+
+    def beside(self, other: "Address") -> "Address":
+        """The same search, beside the answer and conversation of another address."""
+        return replace(self, answer=other.answer, conversation=other.conversation)
+
+    def within(self, conversation: str) -> "Address":
+        """The same in that conversation."""
+        return replace(self, conversation=conversation)
 
     def filter_values(self) -> dict[str, Any]:
         """The filters as the API takes them: one value, or a list of which any may match."""
@@ -63,13 +73,19 @@ def parse(pairs: Iterable[tuple[str, str]]) -> Address:
     """The address that a query string or form names; what no search allows is left out or cut."""
     named = [(key, _UNWRITABLE.sub("", value)) for key, value in pairs]
     first = dict(reversed(named))
-    answer = first.get("answer", "")
+    answer, conversation = (first.get(name, "") for name in ("answer", "conversation"))
     return Address(
         query=first.get("q", "").lstrip()[:MAX_QUERY],  # a blank at the end tells search that the last word is whole
         filters=_filters([(key[len(FILTER) :], value) for key, value in named if key.startswith(FILTER)]),
         offset=_offset(first.get("offset", "")),
-        answer=answer if _ANSWER_ID.match(answer) else "",
+        answer=answer if _ID.match(answer) else "",
+        conversation=conversation if _ID.match(conversation) else "",
     )
+
+
+def followup(named: Iterable[tuple[str, str]]) -> str:
+    """The follow-up question in a form, which leaves the search beside it as it is."""
+    return _UNWRITABLE.sub("", dict(named).get("question", ""))[:MAX_QUERY]
 
 
 def parse_url(url: str) -> Address:

@@ -43,6 +43,7 @@ class Answer:
 
     id: str
     question: str
+    standalone: str
     status: str
     pieces: tuple[Piece, ...]
     citations: tuple[Citation, ...]
@@ -65,6 +66,7 @@ def answer(final: Mapping[str, Any]) -> Answer:
     return Answer(
         id=final.get("id", ""),
         question=final.get("question", ""),
+        standalone=final.get("standalone_question", ""),
         status=final["status"],
         pieces=marks.cited(text, cited, sentences),
         citations=citations,

@@ -4,7 +4,8 @@ Everything works as plain links and forms; with htmx the same addresses, as frag
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Protocol
@@ -42,6 +43,8 @@ class Ingress(Protocol):
     async def answer(self, who: Principal, ask_id: str) -> dict[str, Any] | None: ...
 
     async def cancel(self, who: Principal, ask_id: str) -> None: ...
+
+    async def conversation(self, who: Principal, conversation_id: str) -> dict[str, Any]: ...
 
     async def document(self, who: Principal, document_id: str, *, text: bool = False) -> dict[str, Any]: ...
 
@@ -94,15 +97,27 @@ class Page:
             final = await self.ingress.answer(who, here.answer)
         except (Gone, NotFound) as error:
             final = {**stream.ended(error), "question": here.query}
+        turns = await self._turns(who, here)
         if final is None:
-            return {**running(here, here.query), "answer_template": "_running.html", "running": True}
-        shown = {"answer": answers.answer(final), "announce": "", "address": here}
+            question = next((turn["question"] for turn in turns if turn["id"] == here.answer), here.query)
+            return {**running(here, question, turns), "answer_template": "_running.html", "running": True}
+        shown = {"answer": answers.answer(final), "announce": "", "address": here, "earlier": earlier(here, turns)}
         return {**shown, "answer_template": "_final.html", "running": False}
+
+    async def _turns(self, who: Principal, here: Address) -> list[dict[str, Any]]:
+        """The turns of the address's conversation; none of one that has expired or was forgotten."""
+        if not here.conversation:
+            return []
+        try:
+            turns: list[dict[str, Any]] = (await self.ingress.conversation(who, here.conversation))["turns"]
+        except NotFound:
+            return []
+        return turns
 
     @guarded
     async def results(self, request: Request) -> Response:
         """The hits of what was typed or chosen, and its address for the browser's bar."""
-        here = address.parse(address.pairs(request.url.query)).at(0).showing(current(request).answer)
+        here = address.parse(address.pairs(request.url.query)).at(0).beside(current(request))
         results = await finding.find(self.ingress, self.principal_of(request), here, self.keys)
         said = hits.tally(results)
         html = self.templates.fragment("_results_swap.html", request, results=results, announce=said)
@@ -117,19 +132,25 @@ class Page:
 
     @guarded
     async def ask(self, request: Request) -> Response:
-        """Ask; the running answer comes back at once, under an address of its own."""
+        """Ask; the running answer comes back at once, under an address of its own.
+
+        A follow-up question brings its conversation along and leaves the search as it is; any other begins one.
+        """
         headers.same_origin(request)
         who, named = self.principal_of(request), await form(request)
         here = address.parse(named)
-        question = here.query.strip()
+        question = (address.followup(named) if here.conversation else here.query).strip()
         if not question:
             return RedirectResponse(here.url(), status_code=303, headers=dict(headers.PAGE))
         cache = "refresh" if ("cache", "refresh") in named else "use"
+        turns = await self._turns(who, here)
+        here = here.within(here.conversation or secrets.token_hex(16))
         asked = {"question": question, "filters": here.filter_values(), "cache": cache}
-        here = here.showing(await self.ingress.ask(who, asked, listening=True))
+        ask_id = await self.ingress.ask(who, {**asked, "conversation_id": here.conversation}, listening=True)
+        here = here.showing(ask_id)
         if "hx-request" not in request.headers:
             return RedirectResponse(here.url(), status_code=303, headers=dict(headers.PAGE))
-        html = self.templates.fragment("_running.html", request, **running(here, question))
+        html = self.templates.fragment("_running.html", request, **running(here, question, turns))
         return Response(html, headers={**headers.PAGE, "hx-push-url": here.url()}, media_type="text/html")
 
     @guarded
@@ -138,9 +159,10 @@ class Page:
         who, ask_id = self.principal_of(request), request.path_params["id"]
         after = reached(request.headers.get("last-event-id", ""))
         frames = self.ingress.follow(who, ask_id, after, heartbeat=self.heartbeat)
-        here = current(request).showing(ask_id)
+        here = current(request).within(address.parse(address.pairs(request.url.query)).conversation).showing(ask_id)
+        turns = earlier(here, await self._turns(who, here))
         fragments = stream.Fragments(
-            final=lambda final: self.templates.final(request, here, final),
+            final=lambda final: self.templates.final(request, here, final, turns),
             reading=lambda sources: self.templates.fragment("_reading.html", request, sources=sources),
         )
         body = stream.events(frames, fragments, from_start=after == Position())
@@ -205,9 +227,16 @@ class Page:
         return self.templates.response("problem.html", request, status=error.status, **told)
 
 
-def running(here: Address, question: str) -> dict[str, Any]:
+def running(here: Address, question: str, turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the template of a running answer shows."""
-    return {"answer_id": here.answer, "question": question, "address": here}
+    return {"answer_id": here.answer, "question": question, "address": here, "earlier": earlier(here, turns)}
+
+
+def earlier(here: Address, turns: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The other questions of the address's conversation, each once, with the address of its latest answer."""
+    shown = {turn["question"] for turn in turns if turn["id"] == here.answer}
+    latest = {turn["question"]: here.showing(turn["id"]).url() for turn in turns if turn["question"] not in shown}
+    return list(latest.items())
 
 
 def reached(event_id: str) -> Position:

@@ -62,10 +62,13 @@ class Templates:
         """A template as a response, whole page or fragment."""
         return HTMLResponse(self.fragment(name, request, **context), status, headers=dict(headers.PAGE))
 
-    def final(self, request: Request, here: Address, final: Mapping[str, Any]) -> Markup:
+    def final(
+        self, request: Request, here: Address, final: Mapping[str, Any], earlier: Sequence[tuple[str, str]] = ()
+    ) -> Markup:
         """A finished answer, in the place of the running one, with what a screen reader is told of it."""
         shown = answers.answer({"question": here.query, **final})
-        return self.fragment("_final.html", request, answer=shown, address=here, announce=answers.announcement(shown))
+        said = answers.announcement(shown)
+        return self.fragment("_final.html", request, answer=shown, address=here, earlier=earlier, announce=said)
 
 
 def host(url: str) -> str:

@@ -30,10 +30,11 @@
 
   // An answer may have come while the hits were on their way: the address names what the page shows.
   document.addEventListener("htmx:beforeHistoryUpdate", function (event) {
-    const answer = (document.querySelector("#answer [data-answer]") || {dataset: {}}).dataset.answer;
+    const {answer, conversation} = (document.querySelector("#answer [data-answer]") || {dataset: {}}).dataset;
     if (event.detail.history.type !== "replace" || !answer) return;
     const url = new URL(event.detail.history.path, location);
     url.searchParams.set("answer", answer);
+    if (conversation) url.searchParams.set("conversation", conversation);
     event.detail.history.path = url.pathname + url.search;
   });
 
