@@ -29,6 +29,7 @@ class Offered:
     default: str
     _names: list[str] | None = field(default=None, init=False)
     _until: float = field(default=0.0, init=False)
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def names(self) -> list[str]:
         """Their names, the default's first."""
@@ -44,8 +45,9 @@ class Offered:
             raise NoSuchModel(f"the model {name[:100]!r} is unknown", errors=[{"field": "model", "rule": "is unknown"}])
 
     async def _listed(self) -> list[str] | None:
-        if time.monotonic() >= self._until:
-            self._names, self._until = await self._asked(), time.monotonic() + BELIEVED
+        async with self._asking:
+            if time.monotonic() >= self._until:
+                self._names, self._until = await self._asked(), time.monotonic() + BELIEVED
         return self._names
 
     async def _asked(self) -> list[str] | None:

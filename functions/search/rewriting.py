@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from functions.search.followups import Turn, faithful, standalone
+from functions.search.followups import Turn, faithful, leans, standalone
 from knts.errors import KntsError
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ async def by_rule(question: str, turns: Sequence[Turn]) -> str:
 
 @dataclass(frozen=True)
 class ByModel:
-    """The model's question, where it comes within `seconds` and is faithful; else the rule's.
+    """The model's question, where it comes within `seconds`, is faithful and leans on nothing; else the rule's.
 
     The call stands in no line: it is short, and whoever asks waits for nothing else yet.
     """
@@ -55,9 +55,9 @@ class ByModel:
         except (KntsError, TimeoutError) as error:
             log.warning("a follow-up is expanded by rule: %s", error or "the model took too long")
             return standalone(question, turns)
-        if faithful(rewritten, question, turns):
+        if faithful(rewritten, question, turns) and not leans(rewritten):
             return rewritten
-        log.info("a follow-up is expanded by rule: the model's words are not the asker's")
+        log.info("a follow-up is expanded by rule: the model's question is another one, or leans as before")
         return standalone(question, turns)
 
     async def _asked(self, question: str, turns: Sequence[Turn]) -> str:

@@ -84,7 +84,8 @@ REQUEST = {"question": "Where?", "groups": ["staff"], "cache": "use", "filters":
         {"max_passages": 3},
         {"model": "big"},
         {"options": {"seed": 1}},
-        {"conversation_id": "c"},
+        {"conversation": [{"question": "q"}]},
+        {"format": {"type": "object"}},
     ],
 )
 def test_what_a_request_asks_for_changes_its_fast_key(change: dict[str, Any]) -> None:

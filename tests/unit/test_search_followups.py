@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions.search import main
 from functions.search.followups import LONGEST, faithful, leans, standalone
 from functions.search.rewriting import ByModel, by_rule, told
 from knts.errors import Temporary
+from knts.settings import SettingsError
 
 HAMLET = [{"question": "Where does Hamlet take place?", "titles": ["Hamlet, Prince of Denmark"]}]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
@@ -148,8 +150,23 @@ async def test_the_first_question_needs_no_model() -> None:
         ((Temporary("Ollama is away"),), 5),
         (("Who wrote ", Temporary("it broke off")), 5),
         (("Who is the president of France?",), 5),
+        (("Who wrote it?",), 5),
     ],
 )
 async def test_a_model_that_is_late_away_or_astray_leaves_it_to_the_rule(pieces: Any, seconds: float) -> None:
     rewritten = await ByModel(Model(*pieces), seconds)("Who wrote it?", HAMLET)
     assert rewritten == await by_rule("Who wrote it?", HAMLET) == standalone("Who wrote it?", HAMLET)
+
+
+async def test_the_setting_chooses_and_ollamas_are_needed_for_the_model_alone() -> None:
+    async with main.rewriting({}) as chosen:
+        assert chosen is by_rule
+    async with main.rewriting(
+        {"KNTS_REWRITE": "model", "OLLAMA_MODEL": "small", "KNTS_REWRITE_SECONDS": "2"}
+    ) as chosen:
+        assert isinstance(chosen, ByModel)
+        assert (chosen.models.default_model, chosen.seconds) == ("small", 2.0)
+    for wrong, named in [({"KNTS_REWRITE": "magic"}, "KNTS_REWRITE"), ({"KNTS_REWRITE": "model"}, "OLLAMA_MODEL")]:
+        with pytest.raises(SettingsError, match=named):
+            async with main.rewriting(wrong):
+                pass
