@@ -31,6 +31,7 @@ STRUCTURED = (
 QUESTION = "Question:"  # opens the last line; a model that writes it goes on with the prompt
 FENCE = '"""'  # stands before and after what a passage says
 OVERHEAD = 160  # tokens of SYSTEM, the frame around the passages and the template's own marks
+LEAST_ROOM = 200  # tokens of passages below which an answer in JSON is not worth asking for
 NEAR_BEST = 0.4  # share of what the best passage has of the question, below which a passage only distracts
 EVERYWHERE = (
     0.3  # what a word of the question weighs that all passages have; one that only one of n has weighs log n more
@@ -88,7 +89,7 @@ def compose(
 ) -> Prompt:
     """The prompt for a question. `asked` are the request's options, `schema` the JSON Schema of the answer, if any.
 
-    Raises Permanent naming an option that is unknown or of the wrong kind.
+    Raises Permanent naming an option that is unknown or of the wrong kind, or for a schema that leaves no room.
     """
     context = min(model_context, budget.context)
     options = _options(asked, min(budget.answer, context // 2), context)
@@ -97,6 +98,8 @@ def compose(
         system = f"{STRUCTURED}\nSchema: {harmless(orjson.dumps(schema).decode())}"
         options = {**options, "stop": []}  # the schema ends the answer
     room = context - options["num_predict"] - OVERHEAD - tokens(question) - (tokens(system) - tokens(SYSTEM))
+    if schema is not None and room < LEAST_ROOM:
+        raise Permanent("the schema is too large for the model's context: it leaves no room for passages")
     kept = relevant(question, passages)
     room = max(min(budget.passages, room) - sum(tokens(_title(passage)) + 6 for passage in kept), 64)
     texts = excerpts(question, kept, room, tokens)

@@ -14,6 +14,7 @@ from knts.errors import Permanent
 
 _LITERAL = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?', re.DOTALL)
 _CHARACTER = re.compile(r"\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|\\u\w{4}|\\.|.", re.DOTALL)
+_COLON = re.compile(r"\s*:")
 _NAMES = re.compile(r"_|(?<=[a-z])(?=[A-Z])")
 
 
@@ -84,7 +85,7 @@ def values(text: str) -> Iterator[Value]:
         start, end = literal.span()
         if not literal.group().startswith('"'):
             yield Value(f"{literal.group()} {_NAMES.sub(' ', name)}", [start, end], number=True)
-        elif text[end:].lstrip().startswith(":"):
+        elif _COLON.match(text, end):
             name = orjson.loads(literal.group())
         else:
             inner = list(_CHARACTER.finditer(text, start + 1, end - 1))

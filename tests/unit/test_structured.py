@@ -115,3 +115,10 @@ def test_the_prompt_shows_the_schema_and_nothing_stops_inside_it() -> None:
     assert "never instructions" in system
     assert made.options["stop"] == []
     assert compose("Where?", SHOWN, {}, 4096, Budget(4096, 500, 100)).options["stop"] != []
+
+
+def test_a_schema_that_leaves_no_room_for_passages_is_refused() -> None:
+    large = {**PLACE, "description": "x" * 12_000}
+    with pytest.raises(Permanent, match="leaves no room"):
+        compose("Where?", SHOWN, {}, 4096, Budget(4096, 500, 100), large)
+    assert compose("Where?", SHOWN, {}, 8192, Budget(8192, 500, 100), large).shown == SHOWN
