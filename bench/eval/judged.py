@@ -1,6 +1,7 @@
 """Judged questions: collections from `KNTS_DATA` (default `../shared/data`), and a sample over this repository's docs.
 
 `KNTS_DATA/ir/<name>/` holds `docs.jsonl`, `queries.jsonl` and `qrels.tsv`; there a document counts by its best passage.
+`KNTS_DATA/qa/` holds questions with the one passage that answers each; nothing was chosen by looking at these.
 Of our own sample (`own.jsonl`) a line names a document and a few words: the passage that holds them is the answer.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = Path(os.environ.get("KNTS_DATA", ROOT.parent / "shared" / "data"))
-OWN = "own docs"
+OWN, ANSWERED = "own docs", "squad2"
 OWN_PLACES = ("README.md", "docs/*.md", "docs/decisions/*.md", "functions/*/README.md")
 
 Hit = tuple[str, str]  # a passage that was found: its document's id, and its text
@@ -45,12 +46,15 @@ def _is(answer: Hit, hit: Hit) -> bool:
 
 def read(name: str) -> Judged | None:
     """The collection, with those questions alone that something answers; None where its files are missing."""
-    return own() if name == OWN else _collection(name)
+    if name == OWN:
+        return own()
+    return _answered() if name == ANSWERED else _collection(name)
 
 
 def names() -> list[str]:
     """Our own sample and the collections that are there."""
-    return [OWN, *sorted(folder.name for folder in (DATA / "ir").glob("*") if (folder / "qrels.tsv").exists())]
+    there = sorted(folder.name for folder in (DATA / "ir").glob("*") if (folder / "qrels.tsv").exists())
+    return [OWN, *there, *([ANSWERED] if _questions().exists() else [])]
 
 
 def _collection(name: str) -> Judged | None:
@@ -66,6 +70,19 @@ def _collection(name: str) -> Judged | None:
     judged = {question: text for question, text in asked.items() if question in grades}
     documents = [{name: each[name] for name in ("id", "title", "text")} for each in lines(folder / "docs.jsonl")]
     return Judged(name, documents, judged, grades)
+
+
+def _questions() -> Path:
+    return DATA / "qa" / "squad2_dev300.jsonl"
+
+
+def _answered() -> Judged | None:
+    if not _questions().exists():
+        return None
+    asked = [each for each in lines(_questions()) if each["answerable"]]
+    documents = lines(_questions().with_name("squad2_passages.jsonl"))
+    grades = {each["id"]: {(each["passage_id"], ""): 1} for each in asked}
+    return Judged(ANSWERED, documents, {each["id"]: each["question"] for each in asked}, grades)
 
 
 def own() -> Judged:

@@ -93,6 +93,10 @@ def trigrams(query: Query) -> frozenset[tuple[str, ...]]:
     return frozenset(three for alternatives in threes for three in product(*alternatives))
 
 
+def _in_texts(query: Query) -> frozenset[str]:
+    return frozenset(f" {' '.join(three)} " for three in trigrams(query))
+
+
 @dataclass(frozen=True)
 class Asked:
     """What passages are scored by, the terms as the numbers that a matcher gives them: counting is for numbers."""
@@ -100,14 +104,14 @@ class Asked:
     weights: Sequence[float]
     groups: Sequence[tuple[int, ...]]
     pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
-    runs: frozenset[tuple[str, ...]]
+    runs: frozenset[str]  # threes of words, each as it stands in a text between spaces
 
     @classmethod
     def of(cls, query: Query, weights: Mapping[Term, float], matcher: "Matcher") -> "Asked":
         """What the query asks."""
         groups = {group: tuple(matcher.numbers[term] for term in group) for group in query.groups}
         pairs = [(groups[one], groups[other]) for one, other in neighbours(query)]
-        return cls([weights[term] for term in matcher.numbers], list(groups.values()), pairs, trigrams(query))
+        return cls([weights[term] for term in matcher.numbers], list(groups.values()), pairs, _in_texts(query))
 
 
 @dataclass(frozen=True)
@@ -139,12 +143,12 @@ class Counted:
         together = sum(self._together(first, second, asked, norm) for first, second in pairs)
         return words + together + RUN * self.runs(asked.runs)
 
-    def runs(self, wanted: frozenset[tuple[str, ...]]) -> int:
+    def runs(self, wanted: frozenset[str]) -> int:
         """How many pairs there are of the threes that stand here in a row: one alone is chance, many are a quote."""
         if len(wanted) < 2:
             return 0
-        words = self.chunk.words.split()
-        times = len(wanted.intersection(zip(words, words[1:], words[2:], strict=False)))
+        words = f" {self.chunk.words} "
+        times = sum(three in words for three in wanted)
         return math.comb(min(times, MOST_RUNS), 2)
 
     def _single(self, term: int, asked: Asked, norm: float) -> float:
