@@ -93,8 +93,6 @@ async def _write(
 ) -> Event | None:
     async with records.changing(new.tenant):
         await index.add(lines)
-        if meanings:
-            await meanings.later(new.tenant, new.id)
         outcome = await records.raise_to(
             new.tenant,
             new.id,
@@ -106,6 +104,8 @@ async def _write(
             url=event.payload.get("url", ""),
             acl=new.acl,
         )
+        if meanings and outcome in ("first", "raised", "again"):  # not before: who embeds looks for what is current
+            await meanings.later(new.tenant, new.id)
         if outcome in ("raised", "again"):
             await index.drop_older(new.document, new.number, new.content, len(lines))
         elif outcome != "first":

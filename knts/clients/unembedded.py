@@ -1,7 +1,8 @@
 """The documents whose passages still want embeddings: a durable list, which any replica works off.
 
 Key: `knts:unembedded:<collection>`, a zset of documents by the time from which they may be taken. A document is put
-there before its passages become current and taken off when their embeddings are written, so that none is forgotten.
+there when its passages have become current, by a delivery that is not answered before, and taken off when their
+embeddings are written: so none is forgotten.
 """
 
 from dataclasses import dataclass

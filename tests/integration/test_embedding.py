@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -107,6 +108,28 @@ async def test_a_document_is_current_before_it_is_embedded_and_found_by_meaning_
     assert await desk.worker.step() == 1
     assert await desk.near("ship") == ["1"]
     assert await desk.waiting.count() == 0
+
+
+async def test_a_worker_that_looks_while_a_document_is_being_written_does_not_make_it_forgotten(desk: Desk) -> None:
+    raise_to = desk.records.raise_to
+
+    async def looked_first(*args: Any, **more: Any) -> Any:
+        await desk.worker.step()
+        return await raise_to(*args, **more)
+
+    desk.records.raise_to = looked_first  # type: ignore[method-assign]
+    await desk.deliver(upserted("d", 1, "a ship"))
+    await desk.worker.step()
+    assert await desk.near("ship") == ["1"]
+
+
+async def test_a_delivery_that_comes_again_puts_its_document_on_the_list_again(desk: Desk) -> None:
+    await desk.deliver(upserted("d", 1, "a ship"))
+    [taken] = await desk.waiting.take(1)
+    await desk.waiting.done(taken)  # as if the first delivery had died before it noted the document
+    await desk.deliver(upserted("d", 1, "a ship"))
+    await desk.worker.step()
+    assert await desk.near("ship") == ["1"]
 
 
 async def test_the_nearest_comes_first_and_nobody_elses_is_found(desk: Desk) -> None:
