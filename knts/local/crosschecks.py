@@ -11,6 +11,7 @@ Object = Mapping[str, Any]
 SECRETS = {  # made by hand in a cluster (deploy/README.md), with these keys
     "kn-ts": {"KNTS_SIGNING_KEY", "KNTS_OPERATOR_KEY", "TYPESENSE_API_KEY", "REDIS_PASSWORD", "REDIS_CACHE_PASSWORD"},
     "kn-ts-keys": {"keys.yaml"},
+    "grafana": {"admin-password"},
 }
 PUBLIC = {"ingress"}  # functions that are reachable from outside
 BROKER_FLIGHTS = 50  # deliveries that the Kafka broker keeps in flight for a Trigger

@@ -6,8 +6,8 @@ development broker.
 
 import json
 import os
+import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from knts.local.process import http_status
 from tests.knative.cluster import NODE, ROOT
 from tests.knative.plane import Plane
 
-MANIFESTS = ROOT / "eventing" / "base"
-NAMESPACE, BROKER = "default", "kn-ts"
+MANIFESTS = ROOT / "tests" / "knative" / "overlay"
+NAMESPACE, BROKER = "road", "kn-ts"
 PAGE_PORT = 8080
 START_SECONDS = 180.0
 
@@ -45,24 +45,11 @@ class PlaneRoad:
 
     def apply(self) -> None:
         """Apply our manifests, and let their Services be where the functions are."""
+        subprocess.run([ROOT / "deploy" / "secrets.sh"], check=True, capture_output=True)
         self.plane.cluster.kubectl("apply", "-k", str(MANIFESTS))
-        theirs = {each["metadata"]["name"] for each in self.plane.told(NAMESPACE, "services.serving.knative.dev")}
-        if missing := sorted(set(self.run["functions"]) - theirs):
-            self.plane.cluster.apply(*(service(name) for name in missing))
         self.plane.serve(NAMESPACE, self.run["functions"])
         self.plane.ready(NAMESPACE)
 
     def _up(self) -> bool:
         said = (self.plane.cluster.home / "road.log").read_text()
         return "kn-ts is up after" in said and http_status(f"{self.url}/readyz")[0] == 200
-
-
-def service(name: str) -> Mapping[str, object]:
-    """A Knative Service that needs nothing but its name."""
-    container = {"image": "dev.local/kn-ts", "env": [{"name": "FUNCTION_TARGET", "value": name}]}
-    return {
-        "apiVersion": "serving.knative.dev/v1",
-        "kind": "Service",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {"template": {"spec": {"containers": [container]}}},
-    }

@@ -43,7 +43,6 @@ def prepared(cluster: Cluster) -> Iterator[None]:
     switch_oidc(cluster, "enabled")
     yield
     switch_oidc(cluster, "disabled")
-    cluster.kubectl("delete", "namespace", "kn-ts", "--wait=false")
 
 
 def switch_oidc(cluster: Cluster, state: str) -> None:
