@@ -1,7 +1,7 @@
 """`make eval`: every part of the evaluation, or those named, such as `python -m bench.eval retrieval`.
 
-A part is a module with `tables(arguments)`, which measures and yields a title and a table (`PARTS`), or a command of bench/
-that prints its own (`COMMANDS`).
+A part is a module with `tables(arguments)`, which measures and yields a title and a table (`PARTS`), or a command of
+bench/ that prints its own (`COMMANDS`).
 """
 
 import argparse
