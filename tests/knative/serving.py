@@ -101,7 +101,7 @@ class FakeServingController(threading.Thread):
         )
 
     def _status(self, thing: str, status: Mapping[str, Any]) -> None:
-        self.cluster.set_status(f"{self.namespace}:{thing}", status)
+        self.cluster.set_status(thing, self.namespace, status)
 
 
 def _condition(kind: str, true: bool, otherwise: str = "") -> dict[str, str]:
