@@ -32,8 +32,8 @@ def test_another_collection_tells_no_model() -> None:
 @given(numbers)
 def test_a_packed_vector_points_nearly_where_it_did(vector: list[float]) -> None:
     whole = normalised(vector)
-    if max(map(abs, whole)) * STEPS > 127:
-        return  # it is cut: that is no embedding of a text
+    if not any(whole) or max(map(abs, whole)) * STEPS > 127:
+        return  # it points nowhere, or it is cut: that is no embedding of a text
     again = normalised(_unpacked(b64decode(packed(whole))))
     assert product(whole, again) > 0.99
 
