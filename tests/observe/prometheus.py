@@ -99,7 +99,7 @@ def scraping(targets: dict[str, str], folder: Path) -> Iterator[Prometheus]:
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(RULES / name) for name in ("prices.yaml", "recording.yaml", "alarms.yaml")],
         "scrape_configs": [
-            {"job_name": job, "static_configs": [{"targets": [url.removeprefix("http://")]}]}
+            {"job_name": job, "static_configs": [{"targets": [urllib.parse.urlsplit(url).netloc]}]}
             for job, url in targets.items()
         ],
     }
