@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 case "${1-}" in
-  knative) locks=(kubernetes/go.mod kubernetes/go.sum knative/go.mod knative/go.sum) ;;
+  knative) locks=({kubernetes,knative,manifests}/go.{mod,sum}) ;;
   ollama) locks=(ollama/go.mod ollama/go.sum) ;;
   *) echo "tools/build.sh: name what to build: knative or ollama" >&2 && exit 2 ;;
 esac
@@ -23,6 +23,11 @@ build() {  # module, name here, package: Knative calls three of its programs ali
   echo "tools: building $2 ($(date +%H:%M:%S))" >&2
   (cd "$1" && go build -trimpath -buildvcs=false -ldflags="-s -w ${stamp-}" -o "$folder/$2.part" "$3") && mv "$folder/$2.part" "$folder/$2"
 }
+keep() {  # module, package, path in it: what tests read, so that they need neither Go nor its cache
+  (cd "$1" && go mod download "$2")
+  mkdir -p "$folder/manifests/$2/$(dirname "$3")"
+  cp -r --no-preserve=mode "$(cd "$1" && go list -m -f '{{.Dir}}' "$2")/$3" "$folder/manifests/$2/$(dirname "$3")"
+}
 if [ "$1" = knative ]; then
   build kubernetes etcd go.etcd.io/etcd/server/v3
   build kubernetes kubectl k8s.io/kubernetes/cmd/kubectl
@@ -31,6 +36,10 @@ if [ "$1" = knative ]; then
     build knative "eventing-${name##*/}" "knative.dev/eventing/cmd/$name"
   done
   build knative serving-webhook knative.dev/serving/cmd/webhook
+  keep knative knative.dev/eventing config
+  keep knative knative.dev/serving config
+  keep manifests istio.io/api kubernetes/customresourcedefinitions.gen.yaml
+  keep manifests github.com/GoogleContainerTools/skaffold/v2 docs-v2/content/en/schemas
 else
   # Go's module archives leave out folders named `vendor`, and with them three header-only libraries of llama.cpp's
   printf '#include <nlohmann/json.hpp>\n#include <stb/stb_image.h>\n' | g++ -E -x c++ - >/dev/null 2>&1 ||

@@ -182,16 +182,13 @@ def built() -> Path:
     """The folder of the programs that tools/build.sh has built."""
     found = subprocess.run([ROOT / "tools/build.sh", "knative", "--cached"], capture_output=True, text=True)
     if found.returncode != 0:
-        pytest.fail(f"{found.stderr.strip()}: run `tools/build.sh knative` (about 20 minutes at first)", False)
+        pytest.fail(f"{found.stderr.strip()}: run `tools/build.sh knative` (some minutes at first)", False)
     return Path(found.stdout.strip())
 
 
-def module(tools: str, path: str) -> Path:
-    """The folder of a Go module that tools/<tools>/go.mod pins; Go fetches it where it is not there yet."""
-    folder = ROOT / "tools" / tools
-    args = ["go", "mod", "download", "-json", path]
-    done = subprocess.run(args, cwd=folder, capture_output=True, text=True, check=True)
-    return Path(json.loads(done.stdout)["Dir"])
+def module(path: str) -> Path:
+    """What tools/build.sh has kept of a Go module that is read and not built."""
+    return built() / "manifests" / path
 
 
 def _kubeconfig(token: str) -> str:
@@ -260,8 +257,8 @@ def _start_apiserver(cluster: Cluster) -> None:
 
 
 def _apply_definitions(cluster: Cluster) -> None:
-    eventing, serving = (module("knative", f"knative.dev/{name}") for name in ("eventing", "serving"))
-    istio = module("manifests", "istio.io/api") / "kubernetes" / "customresourcedefinitions.gen.yaml"
+    eventing, serving = (module(f"knative.dev/{name}") for name in ("eventing", "serving"))
+    istio = module("istio.io/api") / "kubernetes" / "customresourcedefinitions.gen.yaml"
     paths = [istio, *(serving / path for path in SERVING_MANIFESTS), *(eventing / path for path in EVENTING_MANIFESTS)]
     first = [path for path in paths if path.name.endswith("namespace.yaml")]
     for some in (first, [path for path in paths if path not in first]):

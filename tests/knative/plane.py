@@ -95,7 +95,7 @@ def start_plane(cluster: Cluster, brokers: Iterable[tuple[str, str]]) -> Plane:
     """The data plane; `brokers` are the (namespace, name) that will be made on it, whose channels must have names."""
     for namespace, name in brokers:
         cluster.name(DISPATCHER, f"{name}-kne-trigger-kn-channel.{namespace}.svc.cluster.local")
-    eventing = module("knative", "knative.dev/eventing") / "config"
+    eventing = module("knative.dev/eventing") / "config"
     channel = eventing / "channels" / "in-memory-channel"
     for name, (address, ports) in SERVICES.items():
         cluster.service(EVENTING, name, address, ports)

@@ -194,7 +194,7 @@ def test_a_mistake_of_each_kind_is_planted(everything: Objects) -> None:
 def test_skaffold_knows_every_word_of_its_file() -> None:
     config = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
     version = config["apiVersion"].removeprefix("skaffold/")
-    skaffold = module("manifests", "github.com/GoogleContainerTools/skaffold/v2")
+    skaffold = module("github.com/GoogleContainerTools/skaffold/v2")
     schema = skaffold / f"docs-v2/content/en/schemas/{version}.json"
     validator = jsonschema_rs.validator_for(json.loads(schema.read_text()))
     assert [str(error) for error in validator.iter_errors(config)] == []
