@@ -35,6 +35,7 @@ class PlaneRoad:
         """Start the functions, apply the manifests, and wait for both."""
         ours = {"KNTS_HOME": str(self.home), "KNTS_PORT": str(PAGE_PORT), "PYTHONPATH": str(ROOT)}
         elsewhere = {"K_SINK": self.broker_url, "KNTS_FUNCTIONS_HOST": NODE, "KNTS_FIRST_DOCUMENTS": "docs/events.md"}
+        elsewhere |= {"KNTS_EMBEDDINGS": "off"}  # as the end-to-end suite has it on the development broker
         self.process = self.plane.cluster.start(
             "road", [sys.executable, "-m", "knts.local"], {**os.environ, **ours, **elsewhere}
         )
