@@ -21,7 +21,7 @@ from typing import Any
 from bench.asked import DATA, Asked, own, right, squad
 from bench.measure import machine, table
 from functions.llm_answer import abstention, prompt
-from functions.llm_answer.citations import cite
+from functions.llm_answer.citations import tie
 from functions.llm_answer.guard import Guard
 from knts.answer_keys import PROMPT_VERSION
 from knts.citations import holds
@@ -79,7 +79,7 @@ def cited(asked: Asked, given: Answered) -> Answered:
     if given.abstained:
         return given
     shown = prompt.compose(asked.question, asked.passages, {}, 8192, BUDGET).shown
-    return replace(given, citations=tuple(cite(given.answer, shown, asked.question)))
+    return replace(given, citations=tuple(tie(given.answer, shown, asked.question).citations))
 
 
 def repeats(answer: str) -> bool:

@@ -108,11 +108,6 @@ def tie(answer: str, passages: Sequence[Mapping[str, Any]], question: str) -> Ti
     )
 
 
-def cite(answer: str, passages: Sequence[Mapping[str, Any]], question: str) -> list[dict[str, Any]]:
-    """The citations alone."""
-    return tie(answer, passages, question).citations
-
-
 def _claims(answer: str) -> Iterator[Claim]:
     for start, end in sentences(answer):
         markers = list(_MARKER.finditer(answer, start, end))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.llm_answer.citations import cite
+from functions.llm_answer.citations import tie
 from knts.citations import holds
 
 HAMLET = (
@@ -26,7 +26,7 @@ PLAYS = [passage("hamlet", HAMLET, 100), passage("macbeth", MACBETH)]
 
 def told(answer: str, question: str = "what?", passages: list[dict[str, Any]] | None = None) -> list[tuple[str, str]]:
     """(words of the answer, quote) of each citation."""
-    cited = cite(answer, passages or PLAYS, question)
+    cited = tie(answer, passages or PLAYS, question).citations
     return [(answer[each["answer_start"] : each["answer_end"]], each["quote"]) for each in cited]
 
 
@@ -79,7 +79,7 @@ class TestWhatIsCited:
     def test_markers_decide_between_equals_and_prove_nothing(self) -> None:
         twins = [passage("one", "The harbour lies in the north."), passage("two", "The harbour lies in the north.")]
         answers = ["The harbour lies in the north.", "The harbour lies in the north [2].", "The moon is green [1]."]
-        documents = [[each["document_id"] for each in cite(answer, twins, "where?")] for answer in answers]
+        documents = [[each["document_id"] for each in tie(answer, twins, "where?").citations] for answer in answers]
         assert documents == [["one"], ["two"], []]
 
     def test_of_two_places_the_one_that_says_more_of_the_sentence_is_quoted(self) -> None:
@@ -155,7 +155,7 @@ def test_every_citation_is_exact_whatever_was_written(
     answer: str, texts: list[tuple[str, int]], question: str, before: str
 ) -> None:
     passages = [passage(str(number), text, start) for number, (text, start) in enumerate(texts)]
-    for citation in cite(answer, passages, question):
+    for citation in tie(answer, passages, question).citations:
         text, start = texts[int(citation["document_id"])]
         assert holds(citation, before[:start] + text)
         assert citation["sha256"] == hashlib.sha256(citation["quote"].encode()).hexdigest()
@@ -172,7 +172,7 @@ def test_citing_the_passage_itself_quotes_nothing_else(text: str, question: str)
 @given(st.sampled_from(["start", "end", "quote", "sha256", "text"]), st.integers(1, 5), st.data())
 def test_a_corrupted_citation_is_caught(part: str, by: int, data: st.DataObject) -> None:
     document = "x" * 100 + HAMLET
-    citation = cite("They keep watch at Elsinore, the royal castle.", PLAYS, "?")[0]
+    citation = tie("They keep watch at Elsinore, the royal castle.", PLAYS, "?").citations[0]
     assert holds(citation, document)
     broken = dict(citation)
     if part in ("start", "end"):
