@@ -2,14 +2,16 @@
 
 import contextlib
 import ctypes
+import itertools
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,9 @@ _PR_SET_PDEATHSIG = 1
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)
 TAIL_LINES = 15
 PATIENCE = 4.0  # seconds between two words about a long wait
+PORTS = range(15_000, 30_000)  # below Kubernetes' node ports and what Linux gives to outgoing connections (from 32,768)
+_BEGIN = secrets.randbelow(len(PORTS))
+_ports: Iterator[int] = itertools.cycle((*PORTS[_BEGIN:], *PORTS[:_BEGIN]))
 
 
 class LocalError(Exception):
@@ -122,11 +127,15 @@ def http_status(url: str, *, headers: Mapping[str, str] | None = None, timeout: 
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 that nobody listens on now, and that nobody is likely to take before it is used.
+
+    So it lies below those that the kernel gives to outgoing connections, no port is given twice by a process, and
+    each process begins somewhere else.
+    """
+    for port in itertools.islice(_ports, len(PORTS)):
+        if not port_taken(port):
+            return port
+    raise LocalError(f"no port of 127.0.0.1 from {PORTS.start} to {PORTS.stop - 1} is free")
 
 
 def port_taken(port: int) -> bool:
