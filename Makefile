@@ -60,7 +60,7 @@ bench:  ## what docs/performance.md quotes
 	@knts/local/bootstrap.sh dev
 	@exec $(BIN)/python -m bench $(ARGS)
 
-eval:  ## what docs/quality.md quotes: how good what comes back is (ARGS="retrieval --sets cranfield" for a part)
+eval:  ## what docs/quality.md quotes: how good what comes back is (ARGS="citations abstention" for some parts)
 	@knts/local/bootstrap.sh dev
 	@exec $(BIN)/python -m bench.eval $(ARGS)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.headlines import headline
 from bench.intervals import share
 from bench.measure import table
 from bench.retrieval import DATA, MEMORY, SCOPE, Collection, EverythingIsCurrent, index
@@ -119,6 +120,8 @@ def report(found: dict[str, list[Question]]) -> None:
     rows = [
         (kind, share(before(each.text, each.passages) is not None for each in every)) for kind, every in found.items()
     ]
+    for (kind, abstained), aim in zip(rows, ("≤ 5 %", "≥ 80 %", ""), strict=True):
+        headline("abstention", f"{kind}: abstained", abstained, aim)
     print(table(("questions", "abstained (95 %)"), rows))
     print(f"\nBy signal: area under the curve; abstained at {100 * REFUSED:.0f} % refused, {FOLDS} folds\n")
     lines = []

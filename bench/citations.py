@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.asked import DATA, Asked, own, right, squad
+from bench.headlines import headline
 from bench.intervals import share
 from bench.measure import table
 from functions.llm_answer.citations import tie
@@ -132,6 +133,10 @@ def main() -> None:
         rows += of_answers(wanted.answers, tuple(wanted.asked))
     print(table(("sentences", "called supported (95 % interval)"), rows))
     tried, caught = corrupted(every, 40)
+    for kind, aim in ((True, "100 %"), (False, "0 %")):
+        told = [each for way in found if (way in TRUE) == kind for each in found[way]]
+        headline("citations", f"{'true' if kind else 'untrue'} sentences called supported", share(told), aim)
+    headline("citations", "corrupted citations caught", f"{caught} of {tried}", "all")
     print(f"\n{tried} citations with one part changed, {caught} caught (seed {SEED})")
 
 

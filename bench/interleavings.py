@@ -28,6 +28,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from bench.headlines import headline
+from bench.intervals import wilson
 from functions.cache_writer import handler as cache_writer
 from functions.index_document import handler as index_document
 from functions.ingress.standing import quotes, standing
@@ -399,6 +401,8 @@ def main() -> int:
     print(f"{wanted.count} interleavings, seeds {seeds.start} to {seeds.stop - 1}, {steps} steps, {took:.0f} s")
     print("answers: " + ", ".join(f"{count} {how}" for how, count in told.most_common()))
     print(f"{len(wrong)} interleavings with a wrong answer")
+    most = 100 * wilson(len(wrong), wanted.count)[1]
+    headline("cache", "interleavings with a wrong answer", f"{len(wrong)} of {wanted.count} (≤ {most:.2f} %)", "0")
     for line in wrong[:5]:
         print(f"  {line}")
     return 1 if wrong else 0

@@ -1,44 +1,49 @@
 """`make eval`: every part of the evaluation, or those named, such as `python -m bench.eval retrieval`.
 
-A part is a module with `tables(arguments)`, which measures and yields a title and a table (`PARTS`), or a command of
-bench/ that prints its own (`COMMANDS`).
+A part is a command of bench/ that prints its own tables. What sums it up (`bench.headlines`) stands in one table at the
+end.
 """
 
 import argparse
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import tempfile
+from pathlib import Path
 
-from bench.eval import retrieval
-from bench.measure import machine
+from bench.headlines import GATHERED_IN, HEAD, gathered
+from bench.measure import machine, table
 
-Part = Callable[[argparse.Namespace], Iterator[tuple[str, str]]]
-
-PARTS: Mapping[str, Part] = {"retrieval": retrieval.tables}
-COMMANDS = ("citations", "abstention", "interleavings", "injection")
-ALL = (*PARTS, *COMMANDS)
+PARTS = {
+    "retrieval": "bench.eval.retrieval",
+    "citations": "bench.citations",
+    "abstention": "bench.abstention",
+    "interleavings": "bench.interleavings",
+    "injection": "bench.injection",
+}
 
 
 def main() -> int:
-    """Measure the parts and print their tables; 1 where one of them fails."""
+    """Run the parts, print their headlines; 1 where one of them fails."""
     parser = argparse.ArgumentParser(prog="python -m bench.eval", description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(ALL)}; all of them by default")
-    parser.add_argument(
-        "--sets", nargs="*", metavar="SET", help="collections to measure; all that are there by default"
-    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all of them by default")
     arguments = parser.parse_args()
-    if unknown := set(arguments.parts) - set(ALL):
+    if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     print(machine())
-    status = 0
-    for name in arguments.parts or ALL:
-        if name in COMMANDS:
-            print(f"\n### {name.capitalize()}\n", flush=True)
-            status |= subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode
-            continue
-        for title, table in PARTS[name](arguments):
-            print(f"\n### {title}\n\n{table}", flush=True)
-    return int(bool(status))
+    failed = []
+    with tempfile.TemporaryDirectory() as folder:
+        headlines = Path(folder, "headlines")
+        headlines.touch()
+        for name in arguments.parts or PARTS:
+            print(f"\n## {name}: python -m {PARTS[name]}\n", flush=True)
+            env = {**os.environ, GATHERED_IN: str(headlines)}
+            if subprocess.run([sys.executable, "-m", PARTS[name]], env=env, check=False).returncode:
+                failed.append(name)
+        print(f"\n## all\n\n{table(HEAD, list(gathered(headlines)))}")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import orjson
 
 from bench.eval.intervals import with_interval
 from bench.eval.judged import Hit, Judged, names, ndcg, read, recall
+from bench.headlines import headline
 from bench.local import Road, road
 from bench.measure import table
 from functions.search.memory import Memory
@@ -37,19 +38,24 @@ PAGE, DEPTH = 10, 100  # hits: what a page shows, which is timed; and what is ju
 MEMORY = 64 * 2**20
 SECONDS = 900.0  # that loading a collection may take
 HEAD = ("set", "way", "nDCG@10 (95 %)", "Recall@100 (95 %)", "ms, p50", "of the floor")
+AIMS = {"cranfield": "≥ .43", "cacm": "≥ .58"}
 
 Way = Callable[[str, int], Awaitable[Sequence[Hit]]]
 
 
-def tables(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
+def tables(sets: Sequence[str]) -> Iterator[tuple[str, str]]:
     """One table a collection, each over a local run of its own."""
-    for name in arguments.sets or names():
+    for name in sets or names():
         judged = read(name)
         if judged is None:
             print(f"{name}: skipped, its files are missing (KNTS_DATA names the folder)")
             continue
         with road(KNTS_EMBEDDINGS="packaged") as started:
             rows = asyncio.run(compare(started, judged))
+        _, _, gain, found, _, ratio = rows[-1]
+        headline("retrieval", f"{name}: nDCG@10", gain, AIMS.get(name, ""))
+        headline("retrieval", f"{name}: Recall@100", found)
+        headline("retrieval", f"{name}: p50 of a page, of plain keyword search's", ratio, "≤ 3×")
         title = f"Retrieval: {name}, {len(judged.questions)} questions over {len(judged.documents)} documents"
         yield title, table(HEAD, rows)
 
@@ -176,3 +182,15 @@ async def _load(
     async with asyncio.timeout(SECONDS):
         while len(await records.current(SCOPE.tenant, ids)) < len(ids) or await waiting.count():  # noqa: ASYNC110
             await asyncio.sleep(0.5)
+
+
+def main() -> None:
+    """Print a table for each collection."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="*", metavar="SET", help="collections; all that are there by default")
+    for title, told in tables(parser.parse_args().sets):
+        print(f"### {title}\n\n{told}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
