@@ -10,11 +10,12 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.eval.judged import own as judgements
 from functions.index_document.documents import chunks
 from functions.llm_answer.text import stem, words
 from knts import events
@@ -101,6 +102,18 @@ def own() -> Iterator[Asked]:
         yield Asked("our own", question, with_(holding, ranking.best(question)), gold)
 
 
+def documented() -> Iterator[Asked]:
+    """The sample over this repository's own documentation, for those who lack `KNTS_DATA`."""
+    judged = judgements()
+    cut = [passage for each in judged.documents for passage in passages_of(each["id"], each)]
+    ranking = Bm25(cut)
+    for number, question in judged.questions.items():
+        document, holds = next(iter(judged.grades[number]))
+        there = (each for each in cut if each["document_id"] == document and holds in " ".join(each["text"].split()))
+        if holding := next(there, None):  # else a passage ends within the words
+            yield Asked("own docs", question, with_(holding, ranking.best(question)), (holds,))
+
+
 def with_(holding: dict[str, Any], passages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The passages with the one that holds the answer, in the last place where it was not among them."""
     return passages if holding in passages else [*passages[:-1], holding]
@@ -124,7 +137,12 @@ def _whole(row: dict[str, Any]) -> dict[str, Any]:
 
 def _cut(document: Any) -> Iterator[dict[str, Any]]:
     document_id, data = body(document, Nothing())
-    data = {"id": document_id, "version": 1, **data}
+    yield from passages_of(document_id, data)
+
+
+def passages_of(document_id: str, data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A document cut as index-document cuts it."""
+    data = {**data, "id": document_id, "version": 1}
     for line in chunks(events.new_event(events.DOCUMENT_UPSERTED, "/bench", data, tenant="bench")):
         chunk = json.loads(line)
         named = {name: chunk.get(name) for name in ("document_id", "version", "chunk", "start", "end", "text", "url")}

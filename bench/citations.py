@@ -2,7 +2,8 @@
 
 Sentences that hold the answer of a SQuAD 2 question, as they stand in its passage, are true. Each is then made untrue
 in one way at a time: another number, another name, denied, lengthened by what no passage says, or taken from another
-passage. `KNTS_DATA` names the data. With `--answers FILE`, what `bench.answers --keep` wrote is judged too.
+passage. `KNTS_DATA` names the data; without it this repository's docs are taken. With `--answers FILE`, what
+`bench.answers --keep` wrote is judged too.
 """
 
 import argparse
@@ -10,11 +11,11 @@ import json
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.asked import DATA, Asked, own, right, squad
+from bench.asked import DATA, Asked, documented, own, right, squad
 from bench.headlines import headline
 from bench.intervals import share
 from bench.measure import table
@@ -78,7 +79,7 @@ def corrupted(every: Sequence[Asked], times: int) -> tuple[int, int]:
     for asked in every:
         sentence = next(_sentences(asked))
         for citation in tie(sentence, asked.passages, asked.question).citations[:1]:
-            passage = next(each for each in asked.passages if each["document_id"] == citation["document_id"])
+            passage = next(each for each in asked.passages if _within(citation, each))
             text = " " * passage["start"] + passage["text"]
             if not holds(citation, text):
                 raise SystemExit(f"a citation that was just made does not hold: {citation}")
@@ -86,6 +87,11 @@ def corrupted(every: Sequence[Asked], times: int) -> tuple[int, int]:
                 broken, document = _broken(citation, text, chance)
                 tried, caught = tried + 1, caught + (not holds(broken, document))
     return tried, caught
+
+
+def _within(citation: Mapping[str, Any], passage: Mapping[str, Any]) -> bool:
+    same = citation["document_id"] == passage["document_id"]
+    return same and passage["start"] <= citation["start"] and citation["end"] <= passage["end"]
 
 
 def _broken(citation: dict[str, Any], text: str, chance: random.Random) -> tuple[dict[str, Any], str]:
@@ -122,10 +128,9 @@ def main() -> None:
     parser.add_argument("--answers", type=Path, help="what bench.answers --keep wrote")
     parser.add_argument("--asked", type=int, nargs=2, default=(40, 20), help="how many it was asked of each kind")
     wanted = parser.parse_args()
-    if not (DATA / "qa").is_dir():
-        print(f"bench.citations: skipped, {DATA / 'qa'} is missing (KNTS_DATA names the folder)")
-        return
-    every = list(squad(150, 0))
+    every = list(squad(150, 0) if (there := (DATA / "qa").is_dir()) else documented())
+    if not there:
+        print(f"over this repository's docs, since {DATA / 'qa'} is missing (KNTS_DATA names the folder)\n")
     found = judged(every)
     order = sorted(found, key=lambda way: way not in TRUE)
     rows = [(f"{'true' if way in TRUE else 'untrue'}: {way}", share(found[way])) for way in order]
