@@ -1,14 +1,16 @@
 """`python -m knts.local.model.embedder`: the packaged embedding model behind Ollama's API, until SIGTERM.
 
 A process of its own, so that it is there beside a user's Ollama too. A short text, as a search asks for it, does not
-wait for passages: each kind has a thread.
+wait for passages, which take what CPU is left: they have threads of their own, which yield to everything else.
 """
 
 import asyncio
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,7 @@ from knts.settings import SettingsError, positive_int, read, setting
 
 MOST_TEXTS = 512  # of one request
 SHORT = 300  # characters of a request that is answered beside longer ones
+NICE = 10  # of 19: about a tenth of the CPU where others want it
 MOST_PENDING = 128  # requests, as Ollama has a bound on its queue
 
 
@@ -43,7 +46,8 @@ class Embedder:
 
     def __init__(self, model: MiniLM) -> None:
         self.model = model
-        self.short, self.long = asyncio.Semaphore(1), asyncio.Semaphore(1)
+        self.short = ThreadPoolExecutor(1)
+        self.long = ThreadPoolExecutor(os.cpu_count() or 1, initializer=yield_to_others)
         self.pending = 0
 
     def app(self) -> Starlette:
@@ -96,11 +100,17 @@ class Embedder:
         return Response(orjson.dumps(answer), media_type="application/json")
 
     async def _embedded(self, texts: Sequence[str]) -> list[tuple[list[float], int]]:
-        async with self.short if sum(map(len, texts)) <= SHORT else self.long:
-            return [await asyncio.to_thread(self.model.embed, text) for text in texts]
+        threads = self.short if sum(map(len, texts)) <= SHORT else self.long
+        loop = asyncio.get_running_loop()
+        return [await loop.run_in_executor(threads, self.model.embed, text) for text in texts]
 
     def _details(self) -> dict[str, Any]:
         return {"format": "onnx", "family": "bert", "parameter_size": "22M", "quantization_level": "int8"}
+
+
+def yield_to_others() -> None:
+    """Let this thread run where no other wants the CPU (on Linux, niceness is a thread's own)."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def _know(model: object) -> None:
