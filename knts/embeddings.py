@@ -39,6 +39,14 @@ class Near:
     packed: bytes
 
 
+@dataclass(frozen=True)
+class Nearest:
+    """The passages nearest to a question, the nearest first, of `among` that have an embedding."""
+
+    passages: Sequence[Near]
+    among: int
+
+
 def collection_name(alias: str, model: Model) -> str:
     """The name of the collection of a model's embeddings; `model_of` reads the model from it."""
     safe = "".join(char if re.match(r"[A-Za-z0-9.-]", char) else _escaped(char) for char in model.name)

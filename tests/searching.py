@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -56,6 +57,8 @@ class FakeIndex:
     readers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     nearness: Nearness | None = None
+    embedded_ids: AbstractSet[str] = frozenset()
+    asked_embedded: list[str] | None = None
 
     async def look_up(self, scope: Scope, lookups: Sequence[Lookup]) -> list[Found]:
         self.calls.append("look_up")
@@ -72,6 +75,10 @@ class FakeIndex:
 
     async def near(self, scope: Scope, text: str) -> Nearness | None:
         return self.nearness
+
+    async def embedded(self, scope: Scope, ids: Sequence[str]) -> set[str]:
+        self.asked_embedded = list(ids)
+        return set(ids) & self.embedded_ids
 
     def _found(self, scope: Scope, lookup: Lookup) -> Found:
         matching = [each for each in self._within(scope) if holds(each, lookup)]
@@ -119,6 +126,9 @@ class NothingRemembered(ChunkSearch):
 
     async def near(self, scope: Scope, text: str) -> Nearness | None:
         return await self.meanings.near(scope, text) if self.meanings else None
+
+    async def embedded(self, scope: Scope, ids: Sequence[str]) -> set[str]:
+        return await self.meanings.embedded(scope, ids) if self.meanings else set()
 
 
 @dataclass

@@ -138,7 +138,7 @@ def vectors_alone(typesense: Typesense, embedder: Embedder) -> Way:
         if model is None:
             raise SystemExit("no embeddings were made")
         vector = (await embedder.embed(model.name, [question]))[0]
-        near = await vectors.nearest(SCOPE, model, vector, hits)
+        near = (await vectors.nearest(SCOPE, model, vector, hits)).passages
         return [(each.document_id, each.text) for each in await search.chunks(SCOPE, [each.chunk_id for each in near])]
 
     return ask

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from functions.search.fusion import Nearness
 from knts import telemetry
-from knts.embeddings import Model, Near
+from knts.embeddings import Model, Nearest
 from knts.errors import Temporary
 from knts.lookup import Scope
 
@@ -21,7 +21,9 @@ class Vectors(Protocol):
 
     async def serving(self) -> Model | None: ...
 
-    async def nearest(self, scope: Scope, model: Model, vector: Sequence[float], most: int) -> list[Near]: ...
+    async def nearest(self, scope: Scope, model: Model, vector: Sequence[float], most: int) -> Nearest: ...
+
+    async def embedded(self, scope: Scope, model: Model, ids: Sequence[str]) -> set[str]: ...
 
 
 class Embedding(Protocol):
@@ -53,4 +55,10 @@ class Meanings:
             log.warning("searching by words alone: %s now has other dimensions; run `knts reindex`", model.name)
             telemetry.count("knts.search.by_words")
             return None
-        return Nearness(vector, await self.vectors.nearest(scope, model, vector, NEAREST))
+        found = await self.vectors.nearest(scope, model, vector, NEAREST)
+        return Nearness(vector, found.passages, found.among)
+
+    async def embedded(self, scope: Scope, ids: Sequence[str]) -> set[str]:
+        """Those of these passages within the scope that have an embedding."""
+        model = await self.vectors.serving()
+        return await self.vectors.embedded(scope, model, ids) if model else set()

@@ -31,6 +31,8 @@ class Meanings(Protocol):
 
     async def near(self, scope: Scope, text: str) -> Nearness | None: ...
 
+    async def embedded(self, scope: Scope, ids: Sequence[str]) -> set[str]: ...
+
 
 class Memory:
     """The memory of one process over an index. Calls raise what the index raises."""
@@ -91,6 +93,10 @@ class Remembered:
         if found is not None:
             kept.put(key, (now, found), _size_of_nearness(found))
         return found
+
+    async def embedded(self, scope: Scope, ids: Sequence[str]) -> set[str]:
+        """As the index would. Not remembered: it is asked for only until all passages have their embeddings."""
+        return await self.memory.meanings.embedded(scope, ids) if self.memory.meanings else set()
 
     def _within(self, kind: str, scope: Scope) -> tuple[Hashable, ...]:
         return (kind, self.token, scope.tenant, tuple(sorted(scope.groups)), tuple(sorted(scope.filters.items())))

@@ -46,6 +46,10 @@ class Patient:
         """As the index would."""
         return await self._tried(lambda: self.index.near(scope, text))
 
+    async def embedded(self, scope: Scope, ids: Sequence[str]) -> set[str]:
+        """As the index would."""
+        return await self._tried(lambda: self.index.embedded(scope, ids))
+
     async def _tried(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout_at(self.until):

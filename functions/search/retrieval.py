@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from functions.search.facets import Facets, counted, shortened
-from functions.search.fusion import Nearness, fused
+from functions.search.fusion import Embedded, Nearness, fused
 from functions.search.query import Query, Term
 from functions.search.ranking import Ranked, most_promising, rank, weights_of
 from functions.search.spelling import ROUNDS, SAMPLE, alike, one_edit, taken, two_edits
@@ -44,6 +44,8 @@ class Index(Lookups, Protocol):
     """The passages by their words and by what they mean."""
 
     async def near(self, scope: Scope, text: str) -> Nearness | None: ...
+
+    async def embedded(self, scope: Scope, ids: Sequence[str]) -> set[str]: ...
 
 
 class Versions(Protocol):
@@ -98,6 +100,11 @@ class View:
         return self.found[_window(self.query, number, facets)]
 
     @property
+    def total(self) -> int:
+        """How many passages there are within the scope."""
+        return self.found[Lookup()].total
+
+    @property
     def unknown(self) -> list[Term]:
         return [term for term in self.weights if not self.of(term).total]
 
@@ -133,7 +140,7 @@ async def _found(index: Index, scope: Scope, query: Query, wanted: Wanted, near:
         return await _whole(index, scope, view, wanted)
     if near is None and any(view.of(term).total for term in view.weights):  # letters that are no words mean nothing
         near = asyncio.create_task(index.near(scope, query.text))
-    return await _partial(index, scope, view, wanted, near)
+    return await _partial(index, scope, view, wanted, near, adding=loosely or query.form != "plain" or not held)
 
 
 async def _look(index: Index, scope: Scope, query: Query, wanted: Wanted) -> View:
@@ -187,24 +194,39 @@ async def _whole(index: Index, scope: Scope, view: View, wanted: Wanted) -> Page
     return Page(view.query, first.total, before, hits, shortened(first.facets), weights=view.weights)
 
 
-async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted, near: Near | None) -> Page:
-    """The most promising passages, by words and by meaning; they are all there is to page through."""
+async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted, near: Near | None, *, adding: bool) -> Page:
+    """The most promising passages, by words and by meaning; they are all there is to page through.
+
+    Meaning makes the order. Where it is not `adding`, it finds none that hold no word: whoever types a name that some
+    passage has wants to see how many have it, whether or not they have embeddings yet.
+    """
     whole, together = view.window(1, wanted.facets), view.query.together(WINDOW)
     known = {view.query.whole(1, WINDOW): whole}  # of a few words that are as rare they are the same
-    asked = _affordable(view, BESIDE_NEAR if near and not _is_nothing(near) else LISTED)
+    asked = _affordable(view, BESIDE_NEAR if adding and near and not _is_nothing(near) else LISTED)
     lookups = [each for each in (together, *asked.values()) if each not in known]
     known |= dict(zip(lookups, await index.look_up(scope, lookups), strict=True))
     everything = sum(view.weights.values())
     lists = [(everything, whole.ids), (everything, known[together].ids)]
     lists += [(view.weights[term], known[lookup].ids) for term, lookup in asked.items()]
     nearness = await near if near else None
-    ids = most_promising(lists, WINDOW_BESIDE_NEAR if nearness else WINDOW)
-    ids = _union([ids, nearness.ids]) if nearness else ids
-    chunks = _as_quoted(view.query, await index.chunks(scope, ids))
-    ranked = rank(view.query, view.weights, chunks)
-    hits = [each for each in (fused(ranked, nearness) if nearness else ranked) if each.score > 0]
+    beside = nearness.ids if nearness and adding else []
+    ids = _union([most_promising(lists, WINDOW_BESIDE_NEAR if beside else WINDOW), beside])
+    held, embedded = await asyncio.gather(index.chunks(scope, ids), _embedded(index, scope, view, nearness, ids))
+    ranked = rank(view.query, view.weights, _as_quoted(view.query, held))
+    hits = [each for each in (fused(ranked, nearness, embedded) if nearness else ranked) if each.score > 0]
     facets = counted(wanted.facets, (each.chunk for each in hits))
     return Page(view.query, len(hits), 0, hits, facets, weights=view.weights)
+
+
+async def _embedded(
+    index: Index, scope: Scope, view: View, nearness: Nearness | None, ids: Sequence[str]
+) -> Embedded | None:
+    """What is known of embeddings beside the nearest while some passages have none yet; None when all have one."""
+    if nearness is None or nearness.among == view.total:
+        return None
+    others = set(ids).difference(nearness.ids)
+    share = min(1.0, nearness.among / view.total) if view.total else 1.0
+    return Embedded(share, await index.embedded(scope, sorted(others)))
 
 
 def _is_nothing(near: Near) -> bool:

@@ -18,10 +18,10 @@ import orjson
 
 from knts.clients.chunks import parted, refusal
 from knts.clients.typesense import Missing, Typesense
-from knts.embeddings import Model, Near, collection_name, embedded_text, model_of, packed, rounded
+from knts.embeddings import Model, Near, Nearest, collection_name, embedded_text, model_of, packed, rounded
 from knts.errors import IndexUnavailable, Permanent
 from knts.index import document_digest, filter_by, scope_filter
-from knts.lookup import Scope
+from knts.lookup import MOST_PER_PAGE, Scope
 from knts.schemas import SCHEMAS
 
 EXACT = 100_000  # passages within the scope up to which every one is compared
@@ -75,20 +75,35 @@ class Vectors:
         names = [str(each["name"]) for each in found if str(each["name"]).startswith(f"{self.alias}_")]
         return {model: name for name in names if (model := model_of(name))}
 
-    async def nearest(self, scope: Scope, model: Model, vector: Sequence[float], most: int) -> list[Near]:
-        """The passages within the scope whose embeddings are nearest, the nearest first."""
-        filters = filter_by(scope.filters)
+    async def nearest(self, scope: Scope, model: Model, vector: Sequence[float], most: int) -> Nearest:
+        """The passages within the scope whose embeddings are nearest, and how many there have one."""
         numbers = ",".join(map(str, rounded(vector)))
+        by = f"vector:([{numbers}], k:{most}, flat_search_cutoff:{EXACT})"
+        passages, among, whole = await self._search(scope, model, vector_query=by, per_page=most)
+        if among <= most and whole > EXACT:  # it may have walked the graph: then it counts what that brought
+            _, among, _ = await self._search(scope, model, per_page=0)
+        return Nearest(passages, among)
+
+    async def embedded(self, scope: Scope, model: Model, ids: Sequence[str]) -> set[str]:
+        """Those of these passages, at most `MOST_PER_PAGE`, that lie within the scope and have an embedding."""
+        if not ids:
+            return set()
+        found, _, _ = await self._search(scope, model, f" && id:[{','.join(ids)}]", per_page=MOST_PER_PAGE)
+        return {each.chunk_id for each in found}
+
+    async def _search(
+        self, scope: Scope, model: Model, only: str = "", **more: str | int
+    ) -> tuple[list[Near], int, int]:
+        filters = filter_by(scope.filters)
+        within = scope_filter(scope.tenant, scope.groups) + (f" && {filters}" if filters else "")
         search = {
             "collection": self._name(model),
             "q": "*",
-            "filter_by": scope_filter(scope.tenant, scope.groups) + (f" && {filters}" if filters else ""),
-            "vector_query": f"vector:([{numbers}], k:{most}, flat_search_cutoff:{EXACT})",
-            "per_page": most,
+            "filter_by": within + only,
             "include_fields": "id,packed",
+            **more,
         }
-        reply = await self.typesense.request("POST", "/multi_search", json={"searches": [search]})
-        return read_nearest(reply)
+        return read_nearest(await self.typesense.request("POST", "/multi_search", json={"searches": [search]}))
 
     async def missing(self, model: Model | None, tenant: str, document_id: str, version: int) -> list[Passage]:
         """The passages of an indexed version that have no embedding by this model; all of them for no model."""
@@ -168,16 +183,20 @@ class Vectors:
         return collection_name(self.typesense.server.collection, model)
 
 
-def read_nearest(reply: Any) -> list[Near]:
-    """The passages in the reply of a search for neighbours; none from a collection that is not there."""
+def read_nearest(reply: Any) -> tuple[list[Near], int, int]:
+    """The passages in a reply, how many there are within the filter, and how many in all.
+
+    None from a collection that is not there. Where nothing was asked to be near, nothing is.
+    """
     try:
         result = reply["results"][0]
         if result.get("code") == 404:
-            return []
-        return [
-            Near(hit["document"]["id"], 1 - hit["vector_distance"], base64.b64decode(hit["document"]["packed"]))
+            return [], 0, 0
+        passages = [
+            Near(hit["document"]["id"], 1 - hit.get("vector_distance", 1), base64.b64decode(hit["document"]["packed"]))
             for hit in result["hits"]
         ]
+        return passages, int(result["found"]), int(result["out_of"])
     except (KeyError, IndexError, TypeError, ValueError) as error:
         said = str(reply)[:200]
         raise IndexUnavailable(f"Typesense answered a search for neighbours with something else: {said}") from error

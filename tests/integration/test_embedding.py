@@ -12,6 +12,9 @@ from functions.index_document import handler
 from functions.index_document.batching import Batches
 from functions.index_document.embedding import Worker
 from functions.index_document.main import Index, Meanings
+from functions.search import meaning as search
+from functions.search.query import parse
+from functions.search.retrieval import Wanted, find
 from knts.clients.chunks import Chunks
 from knts.clients.embedder import EmbedderAway
 from knts.clients.records import Records
@@ -25,6 +28,7 @@ from knts.events import Event
 from knts.lookup import Scope
 from knts.settings import TypesenseServer
 from tests.integration.indexing import deleted, upserted
+from tests.searching import NothingRemembered
 
 SCOPE = Scope("t")
 TOPICS = ("ship", "house", "river", "bread")
@@ -39,7 +43,7 @@ class TopicModel:
     meanwhile: Event | None = None
     deliver: object = None
 
-    async def embed(self, model: str, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, model: str, texts: Sequence[str], seconds: float | None = None) -> list[list[float]]:
         self.calls.append((model, len(texts)))
         if self.away:
             raise EmbedderAway("gone")
@@ -75,9 +79,16 @@ class Desk:
         model = await self.vectors.serving()
         if model is None:
             return []
-        found = await self.vectors.nearest(scope, model, self.model.of(topic), 10)
+        found = (await self.vectors.nearest(scope, model, self.model.of(topic), 10)).passages
         held = await self.chunks(model)
         return [held[each.chunk_id] for each in found]
+
+    async def search(self, question: str, scope: Scope = SCOPE) -> list[str]:
+        """The documents that a search finds, as it would by words and by meaning."""
+        index = NothingRemembered(self.index.chunks.typesense)
+        index.meanings = search.Meanings(self.vectors, self.model, 5)
+        page = await find(index, self.records, scope, parse(question), Wanted())
+        return [hit.chunk.document_id for hit in page.hits]
 
     async def chunks(self, model: Model) -> dict[str, str]:
         """The ids of all embedded passages, with the number of their version."""
@@ -229,6 +240,54 @@ async def test_a_reindex_changes_searches_over_when_all_is_embedded_by_the_other
     assert made == await desk.vectors.serving() == Model("newer", len(TOPICS))
     assert len(await desk.near("ship")) == 7
     assert list(await desk.vectors.collections()) == [made]
+
+
+ASKED = "where is the harbour of that ship at night?"
+HARBOUR = {  # the best first, by words and by meaning
+    "best": "the ship lies in the harbour at night, a ship in the harbour",
+    "good": "a ship in the harbour",
+    "some": "the ship, and a house",
+    "less": "bread and bread from the harbour",
+    "none": "a river runs by the house",
+}
+
+
+async def test_while_half_are_embedded_those_whose_words_fit_best_stay_first(desk: Desk) -> None:
+    for name in reversed(HARBOUR):
+        await desk.deliver(upserted(name, 1, HARBOUR[name]))
+        if name not in ("best", "good"):
+            await desk.worker.step()
+    assert await desk.waiting.count() == 2
+    assert (await desk.search(ASKED))[:2] == ["best", "good"]
+    await desk.worker.step()
+    assert await desk.waiting.count() == 0
+    assert (await desk.search(ASKED))[:2] == ["best", "good"]
+
+
+async def test_a_document_that_was_updated_just_now_keeps_its_place_until_it_is_embedded_again(desk: Desk) -> None:
+    for name, text in HARBOUR.items():
+        await desk.deliver(upserted(name, 1, text))
+    while await desk.worker.step():
+        pass
+    before = await desk.search(ASKED)
+    await desk.deliver(upserted("good", 2, HARBOUR["good"] + "."))
+    assert await desk.search(ASKED) == before
+    await desk.worker.step()
+    assert await desk.search(ASKED) == before
+
+
+async def test_others_documents_do_not_count_as_waiting_for_their_embeddings(desk: Desk) -> None:
+    for name, text in HARBOUR.items():
+        await desk.deliver(upserted(name, 1, text))
+    while await desk.worker.step():
+        pass
+    before = await desk.search(ASKED)
+    await desk.deliver(upserted("secret", 1, "the harbour of the ship at night", acl=["captains"]))
+    model = await desk.vectors.serving()
+    assert model
+    found = await desk.vectors.nearest(SCOPE, model, desk.model.of("ship"), 3)
+    assert (len(found.passages), found.among) == (3, len(HARBOUR))
+    assert await desk.search(ASKED) == before
 
 
 async def test_a_reindex_of_nothing_changes_nothing(desk: Desk) -> None:

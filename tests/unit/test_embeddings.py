@@ -14,7 +14,7 @@ from knts.embeddings import STEPS, Model, collection_name, embedded_text, model_
 from knts.embeddings import unpacked as _unpacked
 from knts.errors import IndexUnavailable
 
-numbers = st.lists(st.floats(-1, 1), min_size=200, max_size=200).filter(lambda vector: any(vector))
+numbers = st.lists(st.floats(-1, 1), min_size=200, max_size=200).filter(lambda vector: product(vector, vector) > 0.01)
 
 
 @given(st.text(min_size=1, max_size=60).filter(str.isprintable), st.integers(1, 16384))
@@ -32,8 +32,8 @@ def test_another_collection_tells_no_model() -> None:
 @given(numbers)
 def test_a_packed_vector_points_nearly_where_it_did(vector: list[float]) -> None:
     whole = normalised(vector)
-    if not any(whole) or max(map(abs, whole)) * STEPS > 127:
-        return  # it points nowhere, or it is cut: that is no embedding of a text
+    if max(map(abs, whole)) * STEPS > 127:
+        return  # it is cut: that is no embedding of a text
     again = normalised(_unpacked(b64decode(packed(whole))))
     assert product(whole, again) > 0.99
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.search.fusion import Nearness, fused
+from functions.search.fusion import NEARNESS, Embedded, Nearness, fused
 from functions.search.ranking import Ranked
 from knts.embeddings import Near, normalised, packed
 from tests.searching import chunk
@@ -31,7 +31,7 @@ def near(**shares: float) -> Nearness:
         Near(f"{name}-0", likeness[name], b64decode(packed(towards(shares[name]))))
         for name in sorted(shares, key=lambda name: -likeness[name])
     ]
-    return Nearness(QUESTION, passages)
+    return Nearness(QUESTION, passages, len(passages))
 
 
 def order(found: list[Ranked]) -> list[str]:
@@ -60,7 +60,7 @@ def test_a_passage_like_the_best_ones_comes_up() -> None:
     best, like = normalised(side), normalised([each + 0.05 for each in side])
     other = normalised(side[32:] + side[:32])
     passages = [Near(f"{name}-0", 0.5, b64decode(packed(v))) for name, v in (("like", like), ("other", other))]
-    question = Nearness(QUESTION, [Near("best-0", 0.9, b64decode(packed(best))), *passages])
+    question = Nearness(QUESTION, [Near("best-0", 0.9, b64decode(packed(best))), *passages], 3)
     found = fused([ranked("best", 5.0), ranked("like", 1.0), ranked("other", 1.0)], question)
     assert order(found) == ["best", "like", "other"]
 
@@ -81,3 +81,61 @@ def test_nothing_is_lost_and_nothing_is_invented(passages: list[tuple[float, flo
     found = fused(hits, near(**{f"d{at}": share for at, (_, share) in enumerate(passages)}))
     assert sorted(order(found)) == sorted(order(hits))
     assert all(one.score >= other.score for one, other in pairwise(found))
+
+
+SCORES = st.lists(
+    st.tuples(st.floats(0, 50), st.sampled_from(["near", "far", "none"]), st.floats(0, 1)), min_size=1, max_size=12
+)
+
+
+def partly(passages: list[tuple[float, str, float]]) -> tuple[list[Ranked], Nearness, Embedded]:
+    """Passages of which some are among the nearest, some have an embedding that is not, and some have none."""
+    hits = [ranked(f"d{at}", score) for at, (score, _, _) in enumerate(passages)]
+    nearness = near(**{f"d{at}": share for at, (_, kind, share) in enumerate(passages) if kind == "near"})
+    far = {f"d{at}-0" for at, (_, kind, _) in enumerate(passages) if kind == "far"}
+    share = (len(nearness.passages) + len(far)) / len(passages)
+    return hits, nearness, Embedded(share, far)
+
+
+@given(SCORES)
+def test_nobody_ranks_below_what_its_words_beat_merely_for_want_of_an_embedding(
+    passages: list[tuple[float, str, float]],
+) -> None:
+    """Below what is near, it may; below what has an embedding that is far, or has none either, not."""
+    found = {hit.chunk.document_id: hit.score for hit in fused(*partly(passages))}
+    for at, (score, kind, _) in enumerate(passages):
+        beaten = [n for n, (other, its, _) in enumerate(passages) if its != "near" and other <= score]
+        assert kind != "none" or all(found[f"d{at}"] >= found[f"d{n}"] for n in beaten)
+
+
+@given(SCORES)
+def test_meaning_moves_nothing_by_more_than_the_share_that_has_embeddings_allows(
+    passages: list[tuple[float, str, float]],
+) -> None:
+    hits, nearness, embedded = partly(passages)
+    scale = max(hit.score for hit in hits) or 1.0
+    found = {hit.chunk.document_id: hit.score for hit in fused(hits, nearness, embedded)}
+    moved = (abs(found[hit.chunk.document_id] - hit.score) for hit in hits)
+    assert max(moved) <= NEARNESS * embedded.share * scale + 0.0001
+
+
+@given(SCORES)
+def test_when_all_have_embeddings_it_makes_no_difference_to_know_it(passages: list[tuple[float, str, float]]) -> None:
+    everything = [(score, "far" if kind == "none" else kind, share) for score, kind, share in passages]
+    hits, nearness, embedded = partly(everything)
+    assert embedded.share == 1.0
+    assert fused(hits, nearness, embedded) == fused(hits, nearness)
+
+
+@given(SCORES)
+def test_when_none_has_an_embedding_the_order_is_that_of_words(passages: list[tuple[float, str, float]]) -> None:
+    hits, nearness, embedded = partly([(score, "none", share) for score, _, share in passages])
+    by_words = sorted(hits, key=lambda hit: (-round(hit.score, 4), hit.chunk.document_id))
+    assert fused(hits, nearness, embedded) == [Ranked(hit.chunk, round(hit.score, 4)) for hit in by_words]
+
+
+def test_one_without_an_embedding_is_taken_to_be_as_near_as_its_words_say() -> None:
+    """The others are half as near as their words are good, so this one keeps its place among them."""
+    hits = [ranked("a", 9.0), ranked("new", 6.0), ranked("b", 5.0), ranked("c", 3.0)]
+    found = fused(hits, near(a=0.9, b=0.5, c=0.3), Embedded(0.999, frozenset()))
+    assert order(found) == ["a", "new", "b", "c"]
