@@ -1,21 +1,25 @@
 """Another wording: whether the answer that one question has may be given to who asks another. Pure.
 
-Two questions ask the same when their embeddings are close and no guard finds what they differ in.
+Words decide: each that says something must stand in both questions, and no guard may find what they differ in. Where
+they are the same words, put another way, that is all. Where some are others that mean the same, or stand in another
+order, the questions' embeddings must also be close, by a number that was learned for the embedding model; with a model
+of which nothing was learned such a wording is another question. Embeddings alone tell too little: "from v2 to v3"
+and "from v3 to v2" are as close as two questions can be.
 """
 
-import re
 from dataclasses import dataclass
 
-from functions.llm_answer.text import words
+from functions.llm_answer.wording_guards import Pair, differs
+from functions.llm_answer.wording_learned import LIKE_ENOUGH
+from functions.llm_answer.wording_question import read
 
-LEAST = 0.97  # cosine of the two questions' embeddings
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-_NOT = frozenset("no not never none nothing nobody without cannot neither nor".split())
+UNLIKE = "likeness"
+UNKNOWN = "model"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether it may; else `reason` names the guard that refused."""
+    """True where the answer may be given; else `reason` names what refused it: a guard, "likeness" or "model"."""
 
     reason: str = ""
 
@@ -23,17 +27,17 @@ class Verdict:
         return not self.reason
 
 
-def same(asked: str, known: str, likeness: float) -> Verdict:
+def same(asked: str, known: str, likeness: float, model: str = "") -> Verdict:
     """Whether the cached answer of `known` may be given to who asked `asked`.
 
-    `likeness` is the cosine of the two questions' embeddings, by the model that the cache's entries were made with.
+    `likeness` is the cosine of the two questions' embeddings by `model`, named as Ollama does.
     """
-    if sorted(_NUMBER.findall(asked)) != sorted(_NUMBER.findall(known)):
-        return Verdict("number")
-    if _denies(asked) != _denies(known):
-        return Verdict("negation")
-    return Verdict() if likeness >= LEAST else Verdict("likeness")
-
-
-def _denies(question: str) -> bool:
-    return any(word.folded in _NOT or word.folded.endswith("n't") for word in words(question))
+    pair = Pair(read(asked), read(known))
+    if reason := differs(pair):
+        return Verdict(reason)
+    if not pair.reworded:
+        return Verdict()
+    least = LIKE_ENOUGH.get(model.removesuffix(":latest"))
+    if least is None:
+        return Verdict(UNKNOWN)
+    return Verdict() if likeness >= least else Verdict(UNLIKE)
