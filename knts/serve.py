@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from knts import telemetry
 from knts.patience import HEAD_SECONDS, patient
 from knts.runtime import Function
-from knts.settings import SettingsError, positive_int, read, seconds, setting
+from knts.settings import SettingsError, read, seconds, setting, tcp_port
 
 FUNCTIONS = Path(__file__).resolve().parent.parent / "functions"
 
@@ -39,7 +39,7 @@ class ServeSettings:
     """How a function is served."""
 
     target: str = setting("FUNCTION_TARGET", "the function to run, such as search", parse=target)
-    port: int = setting("PORT", "TCP port to listen on", 8080, parse=positive_int)
+    port: int = setting("PORT", "TCP port to listen on", 8080, parse=tcp_port)
     host: str = setting("KNTS_HOST", "address to listen on", "0.0.0.0")  # noqa: S104 - a container's only address
     grace: float = setting(
         "KNTS_SHUTDOWN_GRACE", "seconds that requests in flight may take after SIGTERM", 25.0, parse=seconds

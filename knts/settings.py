@@ -74,6 +74,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def tcp_port(text: str) -> int:
+    """A TCP port that can be named in an address."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65_535:
+        raise ValueError("expected a whole number from 1 to 65535")
+    return int(text)
+
+
 def natural(text: str) -> int:
     """A whole number of at least 0."""
     if not text.isascii() or not text.isdigit():

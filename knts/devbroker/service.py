@@ -20,7 +20,7 @@ from knts.devbroker.loading import Manifests
 from knts.devbroker.store import Store
 from knts.devbroker.tap import Tap
 from knts.devbroker.watching import Watcher
-from knts.settings import DurableRedis, addresses, positive_int, read, seconds, setting
+from knts.settings import DurableRedis, addresses, positive_int, read, seconds, setting, tcp_port
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class BrokerSettings:
         "KNTS_SUBSCRIBERS", "JSON object: the http(s) URL of each Knative Service by name", parse=addresses
     )
     host: str = setting("KNTS_HOST", "address to listen on", "127.0.0.1")
-    port: int = setting("KNTS_BROKER_PORT", "TCP port to listen on", 8081, parse=positive_int)
+    port: int = setting("KNTS_BROKER_PORT", "TCP port to listen on", 8081, parse=tcp_port)
     cap: int = setting(
         "KNTS_BROKER_QUEUE", "events that may wait for one Trigger; more are answered 503", 10_000, parse=positive_int
     )

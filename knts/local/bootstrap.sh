@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 what=${1:-run}
-free_mb_needed=2200 # 1.0 GB of packages, 0.4 GB of downloads, 0.4 GB for Typesense's binary, and room to work
+free_mb_needed=2200 # 0.9 GB of packages, 0.4 GB of downloads, 0.4 GB for Typesense's binary, and room to work
 
 die() {
     printf '\nkn-ts: %s\n' "$*" >&2
@@ -42,7 +42,7 @@ Install one (Debian 12: apt install python3 python3-venv), or name one: make run
 
 digest=$(cat "${locks[@]}" | sha256sum | cut -d' ' -f1)
 marker=.venv/knts-$what.installed
-if [[ -f $marker && $(<"$marker") == "$digest" ]] && .venv/bin/python -c '' 2>/dev/null; then
+if [[ -f $marker && $(<"$marker") == "$digest" ]] && .venv/bin/python -c 'import pip' 2>/dev/null; then
     exit 0
 fi
 
@@ -55,7 +55,7 @@ if [[ ! -d .venv ]] && ((free_mb < free_mb_needed)); then
 fi
 
 if [[ -d .venv ]] && ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
-    echo "an earlier start was interrupted; making the virtual environment anew"
+    echo "an earlier start was interrupted, or Python was upgraded; making the virtual environment anew"
     rm -rf .venv
 fi
 if [[ ! -d .venv ]]; then
@@ -65,6 +65,7 @@ fi
 new_enough .venv/bin/python || die ".venv was made with $(.venv/bin/python --version); remove .venv and run this again"
 
 rm -f "$marker"
+.venv/bin/python knts/local/leftovers.py
 for lock in "${locks[@]}"; do
     echo "installing $lock ($(grep -c '==' "$lock") packages, wheels only, each checked by its digest)"
     .venv/bin/python -m pip install --disable-pip-version-check --no-input \

@@ -1,5 +1,6 @@
 """What must hold before anything is started, each fault as a sentence that says what would help."""
 
+import os
 import platform
 import re
 import shutil
@@ -71,10 +72,17 @@ def pair_fault(settings: LocalSettings) -> str | None:
 
 
 def port_fault(port: int, name: str) -> str | None:
-    """Whether somebody listens on the port, and who."""
+    """Whether the port can't be had, and why: who listens on it, or that it is the system's."""
     if not port_taken(port):
         return None
+    if port < unprivileged_ports() and os.geteuid() != 0:
+        return f"port {port} is kept for the system's own services; set {name} to one of {unprivileged_ports()} or more"
     return f"port {port} is in use by {listener(port)}; stop that or set {name} to another port"
+
+
+def unprivileged_ports(told: Path = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")) -> int:
+    """The first port that anybody may listen on."""
+    return int(told.read_text()) if told.exists() else 1024
 
 
 def listener(port: int, proc: Path = Path("/proc")) -> str:

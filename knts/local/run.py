@@ -40,10 +40,10 @@ def run(env: Mapping[str, str], say: Say = tell, on_ready: Callable[[Plan], None
     try:
         with signals() as calm:
             settings = read(LocalSettings, env)
-            if found := checks.faults(settings):
-                raise LocalError("\n".join(found))
             home = Home(Path(settings.home))
-            with home.locked():
+            with home.locked():  # first: kn-ts that runs here already is told as that, and not as taken ports
+                if found := checks.faults(settings):
+                    raise LocalError("\n".join(found))
                 _hold(settings, home, env, say, calm, lambda made: _ready(made, settings, home, say, on_ready, began))
         return 0
     except SettingsError as error:

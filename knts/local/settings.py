@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from knts.settings import addresses, http_url, ollama_base, one_of, positive_int, setting
+from knts.settings import addresses, http_url, ollama_base, one_of, setting, tcp_port
 from knts.settings import redis_url as a_redis_url
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -15,8 +15,8 @@ class LocalSettings:
     """Read from the environment of `make run`; the addresses point at servers of the user's own."""
 
     home: str = setting("KNTS_HOME", "folder that holds all state", ".knts")
-    port: int = setting("KNTS_PORT", "port of the page and the HTTP API", 8080, parse=positive_int)
-    broker_port: int = setting("KNTS_BROKER_PORT", "port of the development broker", 8081, parse=positive_int)
+    port: int = setting("KNTS_PORT", "port of the page and the HTTP API", 8080, parse=tcp_port)
+    broker_port: int = setting("KNTS_BROKER_PORT", "port of the development broker", 8081, parse=tcp_port)
     sink: str | None = setting(
         "K_SINK", "http(s) URL of a Broker elsewhere, used instead of the development broker", None, parse=http_url
     )

@@ -41,9 +41,15 @@ def test_a_port_in_use_is_named(env: dict[str, str]) -> None:
     assert "set KNTS_PORT" in said
 
 
-def test_a_second_start_on_the_same_home_is_refused(env: dict[str, str], tmp_path: Path) -> None:
-    with Home(tmp_path / "home").locked():
-        assert "runs already on" in refused(env)
+def test_a_second_start_on_the_same_home_is_told_of_the_first_and_not_of_its_ports(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    with Home(tmp_path / "home").locked(), socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(env["KNTS_PORT"])))
+        taken.listen()
+        said = refused(env)
+    assert f"runs already on {tmp_path / 'home'} (process {os.getpid()})" in said
+    assert "in use" not in said
 
 
 @pytest.mark.parametrize(
@@ -84,8 +90,9 @@ def test_a_redis_that_may_lose_is_warned_of(redis_url: str, redis_cache_url: str
     assert "REDIS_URL: maxmemory-policy is allkeys-lru, should be noeviction" in warned
 
 
-def test_a_bad_setting_is_named(env: dict[str, str]) -> None:
-    assert "KNTS_PORT = 'eighty'" in refused(env | {"KNTS_PORT": "eighty"}, status=2)
+@pytest.mark.parametrize("port", ["eighty", "0", "65536"])
+def test_a_bad_setting_is_named(env: dict[str, str], port: str) -> None:
+    assert f"KNTS_PORT = '{port}' is bad" in refused(env | {"KNTS_PORT": port}, status=2)
 
 
 SUPERVISED = """

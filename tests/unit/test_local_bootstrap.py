@@ -15,6 +15,7 @@ case "$*" in
 *"import venv"*) [ -z "$FAKE_NO_VENV" ] ;;
 "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python && echo made >>calls ;;
 "-m pip --version") ;;
+*leftovers.py) echo "$*" >>calls ;;
 "-m pip install"*) echo "$*" >>calls
     echo "  Downloading thing-1.0-py3-none-any.whl (1.0 MB)" && [ -z "$FAKE_PIP_FAILS" ] ;;
 *sysconfig*) mkdir -p .venv/site && echo .venv/site ;;
@@ -55,27 +56,27 @@ def test_it_installs_by_digest_and_wheels_only_and_then_rests(checkout: Path) ->
     first = bootstrap(checkout)
     assert first.returncode == 0, first.stderr
     assert "thing-1.0 (1.0 MB)" in first.stdout
-    made, *installed = calls(checkout)
-    assert made == "made"
+    made, looked, *installed = calls(checkout)
+    assert (made, looked) == ("made", "knts/local/leftovers.py")
     assert [call.split()[-1] for call in installed] == ["requirements-local.txt", "requirements-nodeps.txt"]
     assert all("--require-hashes --only-binary :all: --no-deps" in call for call in installed)
     assert (checkout / ".venv" / "site" / "knts-checkout.pth").read_text().strip() == str(checkout)
     assert os.access(checkout / ".venv" / "bin" / "knts", os.X_OK)
     assert bootstrap(checkout).stdout == ""
-    assert len(calls(checkout)) == 3
+    assert len(calls(checkout)) == 4
 
 
 def test_a_changed_lock_is_installed(checkout: Path) -> None:
     bootstrap(checkout)
     (checkout / "requirements-nodeps.txt").write_text("other==2.0\n")
     bootstrap(checkout)
-    assert len(calls(checkout)) == 5
+    assert len(calls(checkout)) == 7
 
 
 @pytest.mark.parametrize("what", ["dev", "load"])
 def test_tests_and_the_load_test_have_requirements_of_their_own(checkout: Path, what: str) -> None:
     assert bootstrap(checkout, what).returncode == 0
-    assert calls(checkout)[1].endswith(f"requirements-{what}.txt")
+    assert calls(checkout)[2].endswith(f"requirements-{what}.txt")
 
 
 def test_a_failed_installation_is_told_and_taken_up_again(checkout: Path) -> None:

@@ -37,6 +37,24 @@ def test_a_port_in_use_is_named_with_its_process_and_the_setting() -> None:
     assert checks.port_fault(port, "KNTS_PORT") is None
 
 
+def test_a_port_of_the_systems_is_not_said_to_be_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "port_taken", lambda port: True)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(checks, "unprivileged_ports", lambda: 1024)
+    assert checks.port_fault(80, "KNTS_PORT") == (
+        "port 80 is kept for the system's own services; set KNTS_PORT to one of 1024 or more"
+    )
+    assert "in use by" in (checks.port_fault(1024, "KNTS_PORT") or "")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert "in use by" in (checks.port_fault(80, "KNTS_PORT") or "")
+
+
+def test_where_the_systems_ports_end_is_the_systems_to_tell(tmp_path: Path) -> None:
+    assert checks.unprivileged_ports(tmp_path / "not there") == 1024
+    (tmp_path / "told").write_text("80\n")
+    assert checks.unprivileged_ports(tmp_path / "told") == 80
+
+
 def test_an_unseen_listener_is_somebody(tmp_path: Path) -> None:
     assert checks.listener(1, proc=tmp_path) == "another process"
 

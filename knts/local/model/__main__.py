@@ -9,14 +9,14 @@ import uvicorn
 from knts.local.model.api import Api
 from knts.local.model.engine import Engine
 from knts.local.process import LocalError
-from knts.settings import SettingsError, positive_int, read, setting
+from knts.settings import SettingsError, positive_int, read, setting, tcp_port
 
 
 @dataclass(frozen=True)
 class ModelSettings:
     """How the packaged model is run."""
 
-    port: int = setting("PORT", "TCP port to listen on", 11434, parse=positive_int)
+    port: int = setting("PORT", "TCP port to listen on", 11434, parse=tcp_port)
     host: str = setting("KNTS_HOST", "address to listen on", "127.0.0.1")
     context: int = setting("KNTS_MODEL_CONTEXT", "tokens, prompt and answer together", 8192, parse=positive_int)
     threads: int = setting(

@@ -25,7 +25,7 @@ from knts.local.model.api import VERSION, read_json, refusal, unless_gone
 from knts.local.model.minilm import DIMENSION, NAME, MiniLM
 from knts.local.model.words import Refused
 from knts.local.process import LocalError
-from knts.settings import SettingsError, positive_int, read, setting
+from knts.settings import SettingsError, read, setting, tcp_port
 
 MOST_TEXTS = 512  # of one request
 SHORT = 300  # characters of a request that is answered beside longer ones
@@ -37,7 +37,7 @@ MOST_PENDING = 128  # requests, as Ollama has a bound on its queue
 class EmbedderSettings:
     """Where it listens."""
 
-    port: int = setting("PORT", "TCP port to listen on", 11434, parse=positive_int)
+    port: int = setting("PORT", "TCP port to listen on", 11434, parse=tcp_port)
     host: str = setting("KNTS_HOST", "address to listen on", "127.0.0.1")
 
 
