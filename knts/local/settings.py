@@ -46,5 +46,5 @@ class LocalSettings:
         "KNTS_SUBSCRIBERS", "JSON object: the URL where the broker reaches a function, by name", None, parse=addresses
     )
     documents: str = setting(
-        "KNTS_FIRST_DOCUMENTS", "files and folders, comma-separated, loaded at the first start", "README.md,docs"
+        "KNTS_FIRST_DOCUMENTS", "files and folders, comma-separated, loaded at the first start", "docs"
     )
