@@ -15,7 +15,6 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from bench.eval.judged import ROOT, lines
@@ -29,6 +28,7 @@ from functions.search.memory import Memory
 from functions.search.query import question as parsed
 from functions.search.retrieval import Wanted, find
 from functions.search.rewriting import ByModel
+from knts.cli.extract import Refused
 from knts.cli.files import Report, Wishes, body, documents, sources
 from knts.clients.embedder import Embedder, EmbedServer
 from knts.clients.ollama import Ollama
@@ -47,6 +47,7 @@ SCOPE = Scope("local")
 MEMORY = 64 * 2**20
 SECONDS = 300.0  # that loading and embedding may take
 EMBED_SECONDS = 30.0  # that embedding a question may take: what is measured is not how busy the machine is
+MODEL_SECONDS, CONTEXT = 60.0, 8192
 MOST_BEFORE = 5  # turns that go along with a question, as ingress sends them
 FIRST, SUBJECT = "open", "subject"  # the kinds of questions that lean on nothing
 FLOOR, RULE, MODEL, CEILING = "as asked", "by rule", "by the model", "by hand"
@@ -104,6 +105,8 @@ def sections(paths: Sequence[str]) -> set[str]:
     """The documents in these places and their sections, as `wanted` names them."""
     found: set[str] = set()
     for document in (each for source in sources(paths, Report()) for each in documents(source)):
+        if isinstance(document, Refused):
+            raise SystemExit(f"a document {document}")
         name, data = body(document, Wishes())
         titles = [data["title"], *(each["title"] for each in data.get("sections", ()))]
         found |= {name, *(f"{name}#{title.split(' › ')[-1]}" for title in titles)}
@@ -178,3 +181,29 @@ def report(questions: Sequence[Question], ways: Sequence[str]) -> None:
 
 def _kinds(questions: Iterable[Question]) -> list[str]:
     return [kind for kind, _ in Counter(each.kind for each in questions).most_common()]
+
+
+async def main() -> None:
+    """Measure over a local run of its own, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    questions = corpus(sections(LOADED.split(",")))
+    with road(KNTS_EMBEDDINGS="packaged", KNTS_FIRST_DOCUMENTS=LOADED) as started:
+        ollama = OllamaServer(url=started.address("OLLAMA_URL"), model=started.model)
+        async with searching(started) as retrieve, Ollama(ollama) as models:
+            rewritten = ByModel(models, Unhurried(), MODEL_SECONDS, CONTEXT)
+            await measure(questions, retrieve, rewritten)
+    report(questions, (FLOOR, RULE, MODEL, CEILING))
+
+
+class Unhurried:
+    """Stands for the model's line: nobody else asks."""
+
+    @contextlib.asynccontextmanager
+    async def spare(self, model: str, seconds: float) -> AsyncIterator[bool]:
+        """A slot."""
+        yield True
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -18,6 +18,8 @@ PARTS = {
     "retrieval": "bench.eval.retrieval",
     "citations": "bench.citations",
     "abstention": "bench.abstention",
+    "wording": "bench.wording",
+    "conversations": "bench.conversations",
     "interleavings": "bench.interleavings",
     "injection": "bench.injection",
 }

@@ -29,7 +29,7 @@ it its itself they them their theirs themselves he him his himself she her hers 
 _BEING = "is are was were be do does did means mean isnt arent wasnt werent"
 _ASKING = """
 is are was were be been do does did has have had can could may might must shall should will would isnt arent wasnt
-werent dont doesnt didnt hasnt havent cant couldnt wont wouldnt
+werent dont doesnt didnt hasnt havent cant couldnt wont wouldnt who whom whose what which when where why how
 """
 _MIDDLE = """
 about above after among as at before behind below beside between beyond by during for from in into of on onto over per
@@ -55,6 +55,7 @@ _FROM_BEFORE = re.compile(
         | (?: what | who | where | how | why | anything | nothing | something | anybody | nobody ) \s+ else
         | (?: which | the (?: \s+ \w+ )? | an? \s+ \w+ | another | any ) \s+ one
             (?: {_LAST} | (?= \s+ (?: {"|".join(sorted(STOP_WORDS - {"of"}))} ) \b ))
+        | the \s+ (?: first | second | third | last | next | other | same ) \s+ one
         | one (?: {_LAST} | (?= \s+ (?: for | from | like | to | with | without ) \b ))
         | (?: the | of ) \s+ (?: other | latter | former | two | second | third | last ) {_LAST}
         | of \s+ the \s+ (?: two | three | four )
@@ -111,7 +112,9 @@ def leans(question: str) -> bool:
     asking = not ASKING.isdisjoint(forms)
     if _OPENING.match(question) and not (asking and len(telling) >= ENOUGH):
         return True
-    if len(telling) < ENOUGH and (_CHOICE.match(question) or (forms and forms[0] in MIDDLE and not asking)):
+    if len(telling) < ENOUGH and _CHOICE.match(question):
+        return True
+    if forms and forms[0] in MIDDLE and not asking and len(telling) <= ENOUGH:
         return True
     if OF_SOMETHING.issuperset(telling):
         return True

@@ -17,9 +17,10 @@ from functions.search.rewriting import ByModel, Rewrite, by_rule
 from knts import events
 from knts.clients.channel import Channel
 from knts.clients.embedder import Embedder, EmbedServer
+from knts.clients.line import Line
 from knts.clients.ollama import Ollama, OllamaLimits
 from knts.clients.records import Records
-from knts.clients.redis import connected, ping
+from knts.clients.redis import Redis, connected, ping
 from knts.clients.typesense import Typesense
 from knts.clients.typesense_search import ChunkSearch
 from knts.clients.vectors import Vectors
@@ -55,17 +56,20 @@ class RewriteSettings:
         parse=one_of("rule", "model"),
     )
     seconds: float = setting("KNTS_REWRITE_SECONDS", "seconds that the model may take for it", 5.0, parse=seconds)
+    context: int = setting(
+        "KNTS_CONTEXT_TOKENS", "tokens of a model's context that answers use at most", 8192, parse=positive_int
+    )
 
 
 @contextlib.asynccontextmanager
-async def rewriting(env: Mapping[str, str]) -> AsyncIterator[Rewrite]:
-    """The way that the settings choose; Ollama's are read only where it is the model's."""
+async def rewriting(env: Mapping[str, str], redis: Redis) -> AsyncIterator[Rewrite]:
+    """The way that the settings choose; Ollama's are read only where it is the model's, who stands in Redis' line."""
     chosen = read(RewriteSettings, env)
     if chosen.by == "rule":
         yield by_rule
         return
     async with Ollama(read(OllamaServer, env), read(OllamaLimits, env)) as ollama:
-        yield ByModel(ollama, chosen.seconds)
+        yield ByModel(ollama, Line(redis), chosen.seconds, chosen.context)
 
 
 @contextlib.asynccontextmanager
@@ -78,7 +82,7 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
         connected(read(DurableRedis, env).url) as redis,
         Typesense(server) as typesense,
         Embedder(embed_server) as embedder,
-        rewriting(env) as rewrite,
+        rewriting(env, redis) as rewrite,
     ):
         records, frames = Records(redis), Channel(redis)
         meanings = Meanings(Vectors(typesense), embedder, settings.embed_patience) if embed_server.model else None

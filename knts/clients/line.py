@@ -5,16 +5,23 @@ never leaks: the end of its last ask gives it up, and so does the deadline.
 """
 
 import contextlib
+import logging
+import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from knts import telemetry
 from knts.clients.redis import Redis, Script
-from knts.line import Place, line_key
+from knts.errors import Temporary
+from knts.line import Place, line_key, model_name
+
+log = logging.getLogger(__name__)
 
 LEASE_MS = 5_000  # a leader that was not seen for this long keeps nobody waiting, and holds no slot any more
+SPARE = "spare"  # stands for the ticket of who has none
 
 _slot = Script("slot_take")
+_slot_spare = Script("slot_spare")
 _slot_leave = Script("slot_leave")
 
 
@@ -33,6 +40,23 @@ class Line:
         found = await _slot(self.redis, [line_key(place.model)], [place.ticket, token, slots, self.lease_ms, place.tag])
         now, tag, held, slots = found
         return Place(place.model, place.ticket, int(now), int(held), int(slots), tag.decode())
+
+    @contextlib.asynccontextmanager
+    async def spare(self, model: str, seconds: float) -> AsyncIterator[bool]:
+        """One of the model's slots for at most `seconds`, if one is free now that no leader waits for; whether it is.
+
+        How many there are is what a leader said last: one, where none has yet. Raises Temporary.
+        """
+        key, token = line_key(model_name(model)), secrets.token_hex(8)
+        free = bool(await _slot_spare(self.redis, [key], [SPARE, token, round(seconds * 1000)]))
+        try:
+            yield free
+        finally:
+            if free:
+                try:
+                    await _slot_leave(self.redis, [key], [SPARE, token, 0])
+                except Temporary as error:
+                    log.warning("a slot will run out by itself: %s", error.detail)
 
     @contextlib.contextmanager
     def waiting(self, model: str) -> Iterator[None]:

@@ -47,6 +47,7 @@ KNOWN: Mapping[str, Known] = {
     "knts.model.rests": Known("{rest}", "Times that a failing model was let rest, by model."),
     "knts.embedder.failures": Known("{call}", "Calls of the embedding model that failed, by model."),
     "knts.search.by_words": Known("{search}", "Searches that went by words alone since no model embedded them."),
+    "knts.search.rewritings": Known("{question}", "Follow-ups that the model was to rewrite, by outcome."),
     "knts.waiting": Known("{client}", "Clients that wait for an answer now."),
 }
 

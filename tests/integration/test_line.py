@@ -255,3 +255,65 @@ class TestSlots:
             await line.done(place(name), name, held)
         assert (await line.slot(place("d"), "d", 1)).held_ms == 1200
         assert (await ask(chan, "e")).told == {"position": 1, "expected_ms": 1200}
+
+
+class TestSpareSlots:
+    async def test_a_short_call_has_a_slot_that_nobody_wants_and_gives_it_back(
+        self, line: Line, chan: Channel, redis: Redis
+    ) -> None:
+        await ask(chan, "a")
+        await redis.hset(f"{LINE}pace", mapping={"ms": 900, "slots": 1})
+        async with line.spare(MODEL, 60) as free:
+            assert free
+            assert (await line.slot(place("a"), "a", 1)).place == 1
+        told = await line.slot(place("a"), "a", 1)
+        assert (told.place, told.held_ms) == (0, 900)  # what was short says nothing of how long answers take
+
+    async def test_it_has_none_while_all_are_taken_and_leaves_no_trace(
+        self, line: Line, chan: Channel, redis: Redis
+    ) -> None:
+        await ask(chan, "a")
+        await line.slot(place("a"), "a", 1)
+        before = {key: await redis.dump(key) for key in await redis.keys("*")}
+        async with line.spare(MODEL, 60) as free:
+            assert not free
+            assert {key: await redis.dump(key) for key in await redis.keys("*")} == before
+        assert (await line.slot(place("b"), "b", 1)).place == 1
+
+    async def test_it_overtakes_no_leader_who_waits(self, line: Line, chan: Channel) -> None:
+        for name in ("a", "b"):
+            await ask(chan, name)
+            await line.slot(place(name), name, 1)
+        await line.done(place("a"), "a")  # the slot is b's, who has not come back for it yet
+        async with line.spare(MODEL, 60) as free:
+            assert not free
+
+    async def test_many_at_once_have_no_more_than_there_are(self, line: Line, redis: Redis) -> None:
+        await redis.hset(f"{LINE}pace", mapping={"slots": 3})
+        gone = asyncio.Event()
+
+        async def call() -> bool:
+            async with line.spare(MODEL, 60) as free:
+                if free:
+                    await gone.wait()
+                return free
+
+        calls = [asyncio.create_task(call()) for _ in range(32)]
+        done, pending = set(), set(calls)
+        while len(done) < 29:
+            more, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            done |= more
+        assert not any(each.result() for each in done)
+        gone.set()
+        assert all(await asyncio.gather(*pending))
+
+    async def test_who_dies_frees_it(self, line: Line, redis: Redis) -> None:
+        async with line.spare(MODEL, 0.05) as free:
+            assert free
+            await asyncio.sleep(0.1)
+            async with line.spare(MODEL, 60) as again:
+                assert again
+
+    async def test_a_model_is_the_same_with_its_tag_or_without(self, line: Line) -> None:
+        async with line.spare("small", 60) as free, line.spare("small:latest", 60) as again:
+            assert (free, again) == (True, False)

@@ -1,9 +1,12 @@
 """The evaluation's own arithmetic."""
 
+from collections import Counter
+
 import pytest
 
+from bench import conversations
 from bench.eval.intervals import interval, with_interval
-from bench.eval.judged import OWN, Judged, ndcg, own, recall
+from bench.eval.judged import OWN, ROOT, Judged, ndcg, own, recall
 
 GRADES = {("a", ""): 2, ("b", ""): 1}
 
@@ -35,6 +38,23 @@ def test_the_own_sample_asks_of_documents_that_are_there() -> None:
     assert {document for answers in judged.grades.values() for document, _ in answers} <= {
         each["id"] for each in judged.documents
     }
+
+
+def test_the_conversations_ask_of_sections_that_are_there(capsys: pytest.CaptureFixture[str]) -> None:
+    questions = conversations.corpus(conversations.sections([str(ROOT / "README.md"), str(ROOT / "docs")]))
+    assert capsys.readouterr().out == ""  # what is left out is told
+    by_half = Counter((each.half, each.leans) for each in questions if each.kind != conversations.FIRST)
+    assert by_half.total() >= 150
+    assert min(by_half["first", False], by_half["second", False]) >= 15
+    assert all(each.leans == (each.by_hand != each.asked) for each in questions)
+
+
+def test_a_passage_answers_by_its_own_section_and_not_by_one_above_it() -> None:
+    asked = conversations.Question("q", "q", conversations.FIRST, "first", ["docs/a.md#One"], ())
+    passage = {"document_id": "docs/a.md", "title": "A", "section": "A › One"}
+    assert asked.answered_by(passage)
+    assert not asked.answered_by({**passage, "section": "A › One › Two"})
+    assert not asked.answered_by({**passage, "document_id": "docs/b.md"})
 
 
 def test_an_interval_holds_the_mean_narrows_with_more_questions_and_is_the_same_each_time() -> None:

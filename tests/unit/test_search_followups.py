@@ -1,7 +1,9 @@
 """Follow-up questions are made to stand by themselves; whoever changes the subject is left alone."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import contextlib
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +13,9 @@ from hypothesis import strategies as st
 from functions.search import main
 from functions.search.followups import LONGEST, faithful, leans, standalone
 from functions.search.rewriting import ByModel, by_rule, told
+from knts import telemetry
+from knts.clients.ollama import Model as ModelDescription
+from knts.clients.redis import Redis
 from knts.errors import Temporary
 from knts.settings import SettingsError
 
@@ -31,13 +36,25 @@ TURNS = st.lists(st.fixed_dictionaries({"question": TEXT, "titles": st.lists(TEX
         "Does it have a ghost?",
         "Are those the watchmen?",
         "What did he say to Horatio?",
+        "The watchmen instead?",
+        "What else?",
+        "Which one?",
+        "Does the second one have a ghost?",
+        "Can I see one?",
+        "Which is longer?",
+        "Is the last one longer?",
+        "At least four acts?",
+        "With music?",
+        "What is the difference?",
+        "What do the watchmen say there?",
+        "Is it possible to see it?",
+        "And is the ghost real?",
     ],
 )
 def test_a_question_that_leans_on_the_one_before_is_asked_with_its_words(question: str) -> None:
     assert leans(question)
     whole = standalone(question, HAMLET)
     assert whole.startswith(f"{question} (Hamlet take place")
-    assert whole.endswith("Prince Denmark)")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +66,18 @@ def test_a_question_that_leans_on_the_one_before_is_asked_with_its_words(questio
         "Which rule says that nobody travels alone?",
         "Is there a ghost in Macbeth?",
         "How many days of leave do I have?",
+        "Is it possible to swim in winter?",
+        "Does it matter whether trains are late on Sundays?",
+        "So how do watchmen spend a night in Venice?",
+        "And which of the merchants of Venice lent Antonio money?",
+        "How does one become a watchman?",
+        "At which station do trains from Venice stop?",
+        "Which is the longest river of Venice?",
+        "What is the difference between trains and trams?",
+        "Is there a train instead of the tram?",
+        "Wie viele Tage Urlaub habe ich im Jahr?",
+        "¿Quién escribió la obra sobre el príncipe?",
+        "水曜日は何時に開きますか",
     ],
 )
 def test_a_question_that_says_what_it_is_about_stays_as_it_is(question: str) -> None:
@@ -70,9 +99,12 @@ def test_a_change_of_subject_is_what_later_questions_lean_on() -> None:
 
 
 def test_what_the_question_says_itself_is_not_said_twice() -> None:
-    assert standalone("And where does it take place?", HAMLET) == (
-        "And where does it take place? (Hamlet Prince Denmark)"
-    )
+    assert standalone("And where does it take place?", HAMLET) == "And where does it take place? (Hamlet)"
+
+
+def test_what_was_cited_names_the_subject_where_the_question_before_hardly_does() -> None:
+    turns = [{"question": "Where does the prince live?", "titles": ["Hamlet, Prince of Denmark"]}]
+    assert standalone("Who wrote it?", turns) == "Who wrote it? (prince live Hamlet Denmark)"
 
 
 @given(TEXT, TURNS)
@@ -119,8 +151,11 @@ class Model:
         self.pieces = pieces
         self.asked: list[Any] = []
 
+    async def model(self) -> ModelDescription:
+        return ModelDescription(self.default_model, "digest", 2048)
+
     async def chat(self, model: str, messages: Any, options: Any) -> AsyncGenerator[Any, None]:
-        self.asked.append((model, messages))
+        self.asked.append((model, messages, options["num_ctx"]))
         for piece in self.pieces:
             if isinstance(piece, Exception):
                 raise piece
@@ -129,44 +164,87 @@ class Model:
             yield piece
 
 
-async def test_the_model_rewrites_where_it_may() -> None:
-    model = Model("Who wrote", " Hamlet?", object())  # type: ignore[arg-type]
-    assert await ByModel(model, 5)("Who wrote it?", HAMLET) == "Who wrote Hamlet?"
-    [(name, messages)] = model.asked
+class Line:
+    """The model's line; `free` slots, or what Redis says instead."""
+
+    def __init__(self, free: int | Exception = 1) -> None:
+        self.free = free
+
+    @contextlib.asynccontextmanager
+    async def spare(self, model: str, seconds: float) -> AsyncIterator[bool]:
+        if isinstance(self.free, Exception):
+            raise self.free
+        self.free -= 1
+        try:
+            yield self.free >= 0
+        finally:
+            self.free += 1
+
+
+@pytest.fixture
+def outcomes() -> Iterator[Callable[[], dict[str, float]]]:
+    """How often rewritings ended how."""
+    telemetry.start("search", {"LOG_LEVEL": "ERROR"})
+
+    def counted() -> dict[str, float]:
+        lines = telemetry.metrics()[0].decode().splitlines()
+        found = (re.match(r'knts_search_rewritings_total\{outcome="(\w+)"\} (.+)', line) for line in lines)
+        return {each[1]: float(each[2]) for each in found if each}
+
+    yield counted
+    telemetry.stop()
+
+
+async def test_the_model_rewrites_where_it_may(outcomes: Any) -> None:
+    model, line = Model("Who wrote", " Hamlet?", object()), Line()  # type: ignore[arg-type]
+    assert await ByModel(model, line, 5, 8192)("Who wrote it?", HAMLET) == "Who wrote Hamlet?"
+    [(name, messages, context)] = model.asked
     assert name == "small"
     assert messages[-1]["content"] == told("Who wrote it?", HAMLET)
+    assert context == 2048  # as an answer's call has it, or Ollama loads the model anew
+    assert line.free == 1
+    assert outcomes() == {"model": 1}
 
 
-async def test_the_first_question_needs_no_model() -> None:
+async def test_the_first_question_needs_no_model(outcomes: Any) -> None:
     model = Model("Nonsense")
-    assert await ByModel(model, 5)("Who wrote it?", []) == "Who wrote it?"
+    assert await ByModel(model, Line(), 5, 8192)("Who wrote it?", []) == "Who wrote it?"
     assert model.asked == []
+    assert outcomes() == {}
 
 
 @pytest.mark.parametrize(
-    ("pieces", "seconds"),
+    ("pieces", "seconds", "free", "outcome"),
     [
-        (("…",), 0.01),
-        ((Temporary("Ollama is away"),), 5),
-        (("Who wrote ", Temporary("it broke off")), 5),
-        (("Who is the president of France?",), 5),
-        (("Who wrote it?",), 5),
+        (("…",), 0.01, 1, "late"),
+        ((Temporary("Ollama is away"),), 5, 1, "failed"),
+        (("Who wrote ", Temporary("it broke off")), 5, 1, "failed"),
+        (("Who is the president of France?",), 5, 1, "strayed"),
+        (("Who wrote it?",), 5, 1, "strayed"),
+        (("Who wrote Hamlet?",), 5, 0, "busy"),
+        (("Who wrote Hamlet?",), 5, Temporary("Redis is away"), "failed"),
     ],
 )
-async def test_a_model_that_is_late_away_or_astray_leaves_it_to_the_rule(pieces: Any, seconds: float) -> None:
-    rewritten = await ByModel(Model(*pieces), seconds)("Who wrote it?", HAMLET)
+async def test_a_model_that_is_late_away_busy_or_astray_leaves_it_to_the_rule(
+    pieces: Any, seconds: float, free: Any, outcome: str, outcomes: Any
+) -> None:
+    model, line = Model(*pieces), Line(free)
+    rewritten = await ByModel(model, line, seconds, 8192)("Who wrote it?", HAMLET)
     assert rewritten == await by_rule("Who wrote it?", HAMLET) == standalone("Who wrote it?", HAMLET)
+    assert line.free == free
+    assert outcomes() == {outcome: 1}
+    assert bool(model.asked) is (free == 1)
 
 
 async def test_the_setting_chooses_and_ollamas_are_needed_for_the_model_alone() -> None:
-    async with main.rewriting({}) as chosen:
+    redis = Redis()  # never called
+    async with main.rewriting({}, redis) as chosen:
         assert chosen is by_rule
-    async with main.rewriting(
-        {"KNTS_REWRITE": "model", "OLLAMA_MODEL": "small", "KNTS_REWRITE_SECONDS": "2"}
-    ) as chosen:
+    env = {"KNTS_REWRITE": "model", "OLLAMA_MODEL": "small", "KNTS_REWRITE_SECONDS": "2", "KNTS_CONTEXT_TOKENS": "4096"}
+    async with main.rewriting(env, redis) as chosen:
         assert isinstance(chosen, ByModel)
-        assert (chosen.models.default_model, chosen.seconds) == ("small", 2.0)
+        assert (chosen.models.default_model, chosen.seconds, chosen.context) == ("small", 2.0, 4096)
     for wrong, named in [({"KNTS_REWRITE": "magic"}, "KNTS_REWRITE"), ({"KNTS_REWRITE": "model"}, "OLLAMA_MODEL")]:
         with pytest.raises(SettingsError, match=named):
-            async with main.rewriting(wrong):
+            async with main.rewriting(wrong, redis):
                 pass
