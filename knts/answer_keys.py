@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from knts.embeddings import Model
+
 PROMPT_VERSION = "3"  # of llm-answer's prompt, rules of abstention and citations: another one, other answers
 
 Evidence = Sequence[tuple[str, int, int]]  # (document id, version, chunk) in the order that the prompt shows
@@ -47,6 +49,30 @@ def answer_key(
     """The key, 64 hex digits, of the one answer to this question, by this model, from this evidence, in this scope."""
     scope = [tenant, sorted(set(groups))]
     return _digest(["answer", scope, model_digest, options, prompt_version, normalise_question(question), evidence])
+
+
+def family_key(
+    tenant: str,
+    groups: Iterable[str],
+    model_digest: str,
+    options: Mapping[str, Any],
+    prompt_version: str,
+    embedder: Model,
+) -> str:
+    """The key, 64 hex digits, of all answers that differ in their question and evidence alone.
+
+    `embedder` made the embeddings that their questions are compared by; those of another one are another family.
+    """
+    scope = [tenant, sorted(set(groups))]
+    made_by = [embedder.name, embedder.dimension]
+    return _digest(["family", scope, model_digest, options, prompt_version, made_by])
+
+
+def reworded_key(key: str, known: str) -> str:
+    """The key, 64 hex digits, by which the answer stored under `known` is kept for the asker of `key`, who words it
+    otherwise; nobody finds it by his own answer key.
+    """
+    return _digest(["reworded", key, known])
 
 
 def fast_key(

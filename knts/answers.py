@@ -33,6 +33,7 @@ def compose(ask: Mapping[str, str], final: Mapping[str, Any]) -> dict[str, Any]:
         "timings_ms": _timings(ask, final),
         **({"conversation_id": ask["conversation"]} if "conversation" in ask else {}),
         **({"standalone_question": ask["standalone"]} if "standalone" in ask and final.get("status") in TOLD else {}),
+        **({"answered_question": final["answered_from"]["question"]} if "answered_from" in final else {}),
         **{name: final[name] for name in OPTIONAL if name in final},
     }
     return {**answer, "digest": citations.seal(answer)}
@@ -66,7 +67,7 @@ def from_completed(data: Mapping[str, Any], at_ms: int) -> dict[str, Any]:
     final: dict[str, Any] = {name: data[name] for name in KEPT if name in data}
     final["passages"] = list(data.get("passages", ()))
     return {**final, "stale": bool(data.get("stale")), "first_token_at": at_ms, "finished_at": at_ms} | (
-        {name: data[name] for name in ("reason", "finish_reason") if data.get(name)}
+        {name: data[name] for name in ("reason", "finish_reason", "answered_from") if data.get(name)}
     )
 
 

@@ -27,11 +27,13 @@ def digest(quote: str) -> str:
 
 
 def seal(answer: Mapping[str, Any]) -> str:
-    """The hex SHA-256 of what an answer says and cites: a JSON list of `SEALED`, keys sorted, without white space.
+    """The hex SHA-256 of what an answer says and cites: a JSON list of `SEALED`, and of the question that it was
+    written for where that is another one; keys sorted, without white space.
 
     It shows damage, not forgery: who changes an answer can seal it anew. What he can't change is the documents.
     """
     parts = [answer.get(name) for name in SEALED]
+    parts += [answer["answered_question"]] if "answered_question" in answer else []
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

@@ -31,6 +31,14 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Meaning:
+    """A text's embedding, and the model that made it."""
+
+    model: Model
+    vector: Vector
+
+
+@dataclass(frozen=True)
 class Near:
     """A passage near a question: its id, the product of both embeddings, and its own, packed."""
 
@@ -92,6 +100,11 @@ def packed(vector: Vector) -> str:
 def unpacked(packed: bytes) -> Vector:
     """A packed vector, `STEPS` times as long as it was: whole numbers, since that is faster."""
     return array("b", packed)
+
+
+def likeness(vector: Vector, packed: bytes) -> float:
+    """The product of a vector of length 1 and a packed one of the same model: about 1 where both mean the same."""
+    return product(vector, unpacked(packed)) / STEPS
 
 
 def product(one: Vector, other: Vector) -> float:

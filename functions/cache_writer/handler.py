@@ -22,7 +22,8 @@ class Cache(Protocol):
 async def remember(event: Event, *, cache: Cache) -> None:
     """Store a finished answer that may be cached, and let its fast key lead to it.
 
-    An answer that came from the cache is there already: only its new fast key is stored.
+    An answer that came from the cache by its key is there already: only its new fast key is stored. One that came by
+    another wording is stored once more, for this one, and only its fast key leads to it.
     """
     answer = event.payload
     if not answer["cacheable"] or answer.get("stale"):

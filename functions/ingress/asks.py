@@ -92,7 +92,8 @@ class Asks:
         `more` is kept with it. One write, and nothing of it is read again.
         """
         ask_id = secrets.token_hex(16)
-        noted = {**self._noted(who, ANSWER, question, seconds), "cache": "hit", **more}
+        cache = "semantic" if "answered_from" in known else "hit"
+        noted = {**self._noted(who, ANSWER, question, seconds), "cache": cache, **more}
         final = answers.from_completed(known, noted["created"])
         frames = [(channel.QUEUED, {"id": ask_id}), *answers.frames_of(final), (final["status"], final)]
         ids = await self.channel.answered(ask_id, frames, **noted)

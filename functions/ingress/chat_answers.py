@@ -12,7 +12,8 @@ from knts.errors import KntsError, UpstreamFailed
 ABSTAINED = "The documents do not tell"
 AGAIN = "\n\n"  # before an answer that was begun anew in other words, since what was sent can't be taken back
 TOLD = (
-    "id", "status", "model", "question", "standalone_question", "reason", "stale", "cache", "citations", "timings_ms",
+    "id", "status", "model", "question", "standalone_question", "answered_question", "reason", "stale", "cache",
+    "citations", "timings_ms",
 )  # fmt: skip
 
 Linked = Callable[[Mapping[str, Any]], str]  # a citation's web address

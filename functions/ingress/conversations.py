@@ -20,7 +20,7 @@ from knts.errors import Gone, NotFound
 
 MOST_BEFORE = 5  # turns that go along with a question
 MOST_TITLES = 4
-SHOWN = ("id", "question", "standalone_question", "status", "answer", "citations")
+SHOWN = ("id", "question", "standalone_question", "answered_question", "status", "answer", "citations")
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,10 @@ class Standing:
 
 
 def quotes(final: Mapping[str, Any], frames: Iterable[channel.Frame] = ()) -> Quotes:
-    """What a final object cites and shows, and the frames beside it."""
+    """What a final object cites and shows, what the answer to another wording was written from, and the frames."""
     quoted: dict[str, set[int]] = {}
+    for document_id, version, _ in final.get("answered_from", {}).get("evidence", ()):
+        quoted.setdefault(document_id, set()).add(version)
     for one in [*_of(final), *(each for frame in frames for each in _in_frame(frame))]:
         quoted.setdefault(one["document_id"], set()).add(one["version"])
     return {document_id: frozenset(versions) for document_id, versions in quoted.items()}

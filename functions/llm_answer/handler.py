@@ -14,6 +14,7 @@ from functions.llm_answer.currency import Currency, currency
 from functions.llm_answer.outcome import Asked, Work
 from functions.llm_answer.ports import Tools
 from functions.llm_answer.preparing import prepared
+from functions.llm_answer.semantic import reworded, with_meaning
 from knts import answers
 from knts.channel import CITATION, DELTA
 from knts.errors import KntsError, Permanent, Temporary
@@ -26,12 +27,12 @@ HELD_POLL_SECONDS = 0.2
 
 
 async def answer(event: Event, *, tools: Tools) -> Event | None:
-    """Answer a question from its passages: abstain, serve the cached answer, or join the flight that writes it."""
+    """Answer a question from its passages: abstain, serve a cached answer, or join the flight that writes it."""
     ask = await tools.asks.ask(event.correlation_id)
     if ask is None:
         log.info("nobody waits any more: the ask has expired")
         return None
-    asked = Asked.of(event, tools.models.default_model, ask.get("ticket", ""))
+    asked = Asked.of(event, tools.models.default_model, ask)
     flying = ask.get("flight", "")
     if not flying and (reason := abstention.before(asked.question, asked.passages)):
         return await finish(tools, *outcome.abstained(asked, reason, now_ms()))
@@ -42,6 +43,9 @@ async def answer(event: Event, *, tools: Tools) -> Event | None:
     evidence = await currency(tools.records, event.tenant, work.shown)
     if not flying and (hit := await cached(work, evidence, tools)):
         return await finish(tools, work, hit, cache="hit")
+    work = await with_meaning(work, tools)
+    if not flying and (known := await reworded(work, evidence, tools)):
+        return await finish(tools, work, known, cache="semantic")
     anew = asked.mode != "use" or not evidence.current
     joined = await tools.flights.join(work.flight_key, asked.id, event_id=event.id, anew=anew)
     patience = tools.flights.lease_ms / 1000

@@ -11,11 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from functions.llm_answer import handler
-from functions.llm_answer.ports import AnswerLimits, FallbackModel, Tools
+from functions.llm_answer.ports import AnswerLimits, FallbackModel, Semantic, SemanticTier, Tools
 from knts import events
 from knts.clients.answer_cache import AnswerCache
 from knts.clients.channel import Channel
 from knts.clients.continuing import Continues
+from knts.clients.embedder import Embedder, EmbedServer
 from knts.clients.flights import Flights
 from knts.clients.line import Line
 from knts.clients.ollama import Ollama, OllamaLimits
@@ -23,7 +24,7 @@ from knts.clients.records import Records
 from knts.clients.redis import connected, ping
 from knts.errors import Permanent, Temporary
 from knts.runtime import EventFunction, Wiring
-from knts.settings import CacheRedis, DurableRedis, OllamaServer, read
+from knts.settings import CacheRedis, DurableRedis, OllamaServer, SettingsError, read
 from knts.tasks import ended
 
 log = logging.getLogger(__name__)
@@ -52,12 +53,27 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
             asks=Channel(redis),
             limits=read(AnswerLimits, env),
             fallback=await stack.enter_async_context(Ollama(spare, limits)) if spare else None,
+            semantic=await stack.enter_async_context(_semantic(env)),
         )
         probing = asyncio.create_task(_probe(tools))
         yield Wiring({events.PASSAGES_FOUND: partial(handler.answer, tools=tools)}, ready=partial(ping, redis))
         await ended(probing)
         if tools.leading:
             await asyncio.wait(tools.leading, timeout=LAST_WORDS)
+
+
+@contextlib.asynccontextmanager
+async def _semantic(env: Mapping[str, str]) -> AsyncIterator[Semantic | None]:
+    """The semantic tier, None where it is off. Raises SettingsError where it is on without a model that embeds."""
+    tier = read(SemanticTier, env)
+    if not tier.on:
+        yield None
+        return
+    server = read(EmbedServer, env)
+    if not server.model:
+        raise SettingsError("KNTS_SEMANTIC is on and OLLAMA_EMBED_MODEL is not set: name the model that embeds")
+    async with Embedder(server) as embedder:
+        yield Semantic(embedder, server.model, tier.patience)
 
 
 async def _probe(tools: Tools) -> None:

@@ -6,11 +6,13 @@ A final object is enough to give the same reply again when an event is delivered
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from functions.llm_answer.prompt import tokens
 from knts import answers, errors, events
-from knts.answer_keys import answer_key, evidence_of, fast_key
+from knts.answer_keys import answer_key, evidence_of, family_key, fast_key, reworded_key
+from knts.embeddings import Meaning, packed
 from knts.events import Event
 from knts.line import Place, model_name, ticket_of
 
@@ -19,7 +21,11 @@ NO_TOKENS = {"prompt_tokens": 0, "completion_tokens": 0}
 
 @dataclass(frozen=True)
 class Asked:
-    """One event that asks for an answer from passages."""
+    """One event that asks for an answer from passages.
+
+    `asked_at` is when its question came, in ms by Redis' clock; `leaned` says that it was made of its asker's
+    conversation.
+    """
 
     event: Event
     request: Mapping[str, Any]
@@ -27,12 +33,16 @@ class Asked:
     index_token: str
     default_model: str
     ticket: str = ""
+    asked_at: int = 0
+    leaned: bool = False
 
     @classmethod
-    def of(cls, event: Event, default_model: str, ticket: str = "") -> "Asked":
-        """What a passages.found event asks for; `default_model` is meant where it names none."""
+    def of(cls, event: Event, default_model: str, ask: Mapping[str, str] = MappingProxyType({})) -> "Asked":
+        """What a passages.found event asks for; `default_model` is meant where it names none. `ask` is its ask."""
         data = event.payload
-        return cls(event, data["request"], data["passages"], data["index_token"], default_model, ticket)
+        found = (data["request"], data["passages"], data["index_token"])
+        noted = (ask.get("ticket", ""), int(ask.get("created", 0)), "standalone" in ask)
+        return cls(event, *found, default_model, *noted)
 
     @property
     def id(self) -> str:
@@ -83,19 +93,24 @@ class Work:
     messages: Sequence[Mapping[str, str]] = ()
     shown: Sequence[dict[str, Any]] = ()
     marks: Sequence[str] = ()  # lines of the prompt's own, which no answer has
+    meaning: Meaning | None = None  # of the question, where the semantic tier is on and could have it
 
     @cached_property
     def key(self) -> str:
         """The answer's key."""
-        return answer_key(
-            self.asked.event.tenant,
-            self.asked.request["groups"],
-            self.model_digest,
-            self.options if self.asked.format is None else {**self.options, "format": self.asked.format},
-            self.prompt_version,
-            self.asked.question,
-            evidence_of(self.shown),
-        )
+        return answer_key(*self._of, self.asked.question, evidence_of(self.shown))
+
+    @property
+    def family(self) -> str:
+        """The key of the answers that another wording may have; empty without a `meaning`."""
+        return family_key(*self._of, self.meaning.model) if self.meaning else ""
+
+    @property
+    def _of(self) -> tuple[str, Sequence[str], str, Mapping[str, Any], str]:
+        """All that an answer is of but its question and evidence."""
+        asked = self.asked
+        options = self.options if asked.format is None else {**self.options, "format": asked.format}
+        return asked.event.tenant, asked.request["groups"], self.model_digest, options, self.prompt_version
 
     @property
     def flight_key(self) -> str:
@@ -116,6 +131,7 @@ def final(status: str, work: Work, at_ms: int, **more: Any) -> dict[str, Any]:
         "answer": "",
         "model": work.model,
         **({"key": work.key, "fallback": work.fallback} if work.model else {}),
+        **({"family": work.family} if work.meaning else {}),
         "citations": [],
         "sentences": [],
         "passages": list(work.shown),
@@ -138,6 +154,21 @@ def abstained(asked: Asked, reason: str, at_ms: int) -> tuple[Work, dict[str, An
     """
     work = Work(asked, prompt_version=f"abstention: {reason}", shown=asked.passages)
     return work, final("abstained", work, at_ms, reason=reason)
+
+
+def reworded(work: Work, known: Mapping[str, Any], at_ms: int) -> dict[str, Any]:
+    """The end of a question that the answer.completed known of another wording answers: its words, from our passages.
+
+    It has a key of its own: nobody who asks anew gets it without the judge, but for who asks while nothing has changed.
+    """
+    return {
+        **answers.from_completed(known, at_ms),
+        "key": reworded_key(work.key, known["key"]),
+        "fallback": work.fallback,
+        "passages": list(work.shown),
+        "usage": NO_TOKENS,
+        "answered_from": {name: known[name] for name in ("question", "key", "evidence")},
+    }
 
 
 def failed(work: Work, error: errors.KntsError, at_ms: int, **more: Any) -> dict[str, Any]:
@@ -163,7 +194,7 @@ def _completed(work: Work, end: Mapping[str, Any], cache: str) -> dict[str, Any]
     data = {
         "question": asked.question,
         "key": end.get("key", work.key),  # the flight may have ended with another model than it began with
-        "fast_key": None if end.get("fallback") else asked.fast_key,
+        "fast_key": None if end.get("fallback", work.fallback) else asked.fast_key,
         "status": end["status"],
         "answer": end["answer"],
         "model": end["model"],
@@ -180,8 +211,21 @@ def _completed(work: Work, end: Mapping[str, Any], cache: str) -> dict[str, Any]
         "groups": list(asked.request["groups"]),
         "reason": end.get("reason"),
         "finish_reason": end.get("finish_reason"),
+        "wording": _wording(work, end),
+        "answered_from": end.get("answered_from"),
     }
     return {name: value for name, value in data.items() if value is not None}
+
+
+def _wording(work: Work, end: Mapping[str, Any]) -> dict[str, Any] | None:
+    """By which other wordings find an answer; None for one that is not to be found so.
+
+    That is one that cites nothing, and one whose question has words of its asker's conversation: those are his.
+    """
+    asked = work.asked
+    if work.meaning is None or "family" not in end or not end["citations"] or not asked.asked_at or asked.leaned:
+        return None
+    return {"family": end["family"], "embedding": packed(work.meaning.vector), "asked_at": asked.asked_at}
 
 
 def _failed(work: Work, end: Mapping[str, Any], _: str) -> dict[str, Any]:

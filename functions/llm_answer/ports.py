@@ -10,7 +10,7 @@ from knts.clients.continuing import Continues
 from knts.clients.flights import Flights
 from knts.clients.line import Line
 from knts.clients.ollama import Done, Model
-from knts.settings import OllamaServer, ollama_base, positive_int, setting
+from knts.settings import OllamaServer, flag, ollama_base, positive_int, seconds, setting
 
 
 class Models(Protocol):
@@ -33,12 +33,30 @@ class Answers(Protocol):
     """What is needed of `knts.clients.answer_cache.AnswerCache`."""
 
     async def get(self, key: str) -> dict[str, Any] | None: ...
+    async def near(self, family: str, places: Iterable[Mapping[str, Any]]) -> dict[str, bytes]: ...
+    async def answers(self, keys: Iterable[str]) -> list[dict[str, Any]]: ...
+
+
+class Since(Protocol):
+    """A document's current version, and since when it is: ms by Redis' clock, None where nobody knows."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def ms(self) -> int | None: ...
 
 
 class Versions(Protocol):
     """What is needed of `knts.clients.records.Records`."""
 
     async def current(self, tenant: str, ids: Iterable[str]) -> dict[str, int]: ...
+    async def since(self, tenant: str, ids: Iterable[str]) -> Mapping[str, Since]: ...
+
+
+class Embedding(Protocol):
+    """What is needed of `knts.clients.embedder.Embedder`."""
+
+    async def embed(self, model: str, texts: Sequence[str], seconds: float | None = None) -> list[list[float]]: ...
 
 
 class Asks(Protocol):
@@ -95,12 +113,36 @@ class FallbackModel:
         return OllamaServer(url=self.url or first.url, model=self.model) if self.model else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class SemanticTier:
+    """Whether answers to other wordings are served, and what a question may cost for it."""
+
+    on: bool = setting(
+        "KNTS_SEMANTIC",
+        "true or false: whether another wording of a question may get its cached answer; needs OLLAMA_EMBED_MODEL",
+        False,
+        parse=flag,
+    )
+    patience: float = setting(
+        "KNTS_EMBED_PATIENCE", "seconds that embedding a question may take for it", 1.0, parse=seconds
+    )
+
+
+@dataclass(frozen=True)
+class Semantic:
+    """The semantic tier, where it is on: the model that embeds questions, each within `seconds`."""
+
+    embedder: Embedding
+    model: str
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Tools:
     """The clients and limits of a started llm-answer.
 
-    `fallback` answers, by its default model, where the one that `models` has by default can't. `leading` are the
-    deliveries that lead a flight just now.
+    `fallback` answers, by its default model, where the one that `models` has by default can't. Without `semantic` other
+    wordings are other questions. `leading` are the deliveries that lead a flight just now.
     """
 
     models: Models
@@ -112,4 +154,5 @@ class Tools:
     asks: Asks
     limits: AnswerLimits
     fallback: Models | None = None
+    semantic: Semantic | None = None
     leading: set[asyncio.Task[Any]] = field(default_factory=set)

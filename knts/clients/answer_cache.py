@@ -1,12 +1,18 @@
-"""Finished answers in the cache Redis, what each depends on, and the fast keys that lead to them.
+"""Finished answers in the cache Redis, what each depends on, and what leads to them: fast keys, questions near by.
 
 Everything here may be evicted at any moment: an answer that is missing is generated again, and one whose dependants
-were forgotten by the server is still never served wrongly, since its key covers its evidence.
+were forgotten by the server is still never served wrongly, since its key covers its evidence; whoever finds it by
+another question holds it against the documents' records.
+
+`knts:near:<family>:<document>:<version>` is a sorted set of the keys of a family's answers whose first citation stands
+in that version of the document, by where it begins; `knts:question:<answer key>` is the family, 32 bytes, and the
+question's packed embedding.
 """
 
+import base64
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -16,6 +22,10 @@ from knts.clients.redis import Redis, Script, failures
 from knts.errors import Temporary
 
 _fast_answer = Script("answer_fast")
+
+MOST_NEAR = 256  # answers that are found by one version of a document
+MOST_FOUND = 64  # of them by one passage
+_NEAR = "near:"  # begins the names, among a document's dependants, that are no answer's key
 
 
 class AnswerCache:
@@ -32,15 +42,55 @@ class AnswerCache:
         return _looked_up(stored)
 
     async def put(self, tenant: str, answer: dict[str, Any]) -> None:
-        """Store the data of answer.completed under its own key, for all documents in its evidence to forget."""
-        documents = {document for document, _, _ in answer["evidence"]}
+        """Store the data of answer.completed under its own key, for all documents in its evidence to forget.
+
+        What has a `wording` and cites something is found by other wordings of its question too.
+        """
+        rests_on = [*answer["evidence"], *answer.get("answered_from", {}).get("evidence", ())]
+        near = _near_of(answer) if "wording" in answer and answer["citations"] else None
         with failures("the cache"):
             async with self.redis.pipeline(transaction=True) as pipe:
                 pipe.set(_answer(answer["key"]), orjson.dumps(answer), px=self.life_ms)
-                for document in documents:
+                for document in {document for document, _, _ in rests_on}:
                     pipe.sadd(_dependants(tenant, document), answer["key"])
                     pipe.pexpire(_dependants(tenant, document), self.life_ms)
-                await pipe.execute()
+                if near is not None:
+                    pipe.set(_question(answer["key"]), _embedded(answer["wording"]), px=self.life_ms)
+                    pipe.sadd(_dependants(tenant, answer["citations"][0]["document_id"]), f"{_NEAR}{near}")
+                    pipe.zadd(near, {answer["key"]: answer["citations"][0]["start"]})
+                    pipe.pexpire(near, self.life_ms)
+                    pipe.zcard(near)
+                held = (await pipe.execute())[-1]
+            if near is not None and held > MOST_NEAR:  # any of them goes: nobody knows the oldest
+                await self.redis.zrem(near, *await self.redis.zrandmember(near, held - MOST_NEAR))
+
+    async def near(self, family: str, places: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
+        """The packed embeddings of questions, by the keys of their answers: those of a family whose first citation
+        begins in one of these places, each a document, its version, and where it starts and ends.
+        """
+        named = [(_near(family, place["document_id"], place["version"]), place) for place in places]
+        with failures("the cache"):
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for name, place in named:
+                    pipe.zrangebyscore(name, place["start"], f"({place['end']}", start=0, num=MOST_FOUND)
+                found: list[list[bytes]] = await pipe.execute()
+            led = {key.decode(): name for (name, _), keys in zip(named, found, strict=True) for key in keys}
+            stored: list[bytes | None] = await self.redis.mget(map(_question, led)) if led else []
+            own = bytes.fromhex(family)
+            kept = {key: each for key, each in zip(led, stored, strict=True) if each and each.startswith(own)}
+            if gone := led.keys() - kept.keys():
+                async with self.redis.pipeline(transaction=False) as pipe:
+                    for key in gone:
+                        pipe.zrem(led[key], key)
+                    await pipe.execute()
+        return {key: each[len(own) :] for key, each in kept.items()}
+
+    async def answers(self, keys: Iterable[str]) -> list[dict[str, Any]]:
+        """The data of answer.completed stored under these answer keys, in their order, without those that are gone."""
+        names = [_answer(key) for key in keys]
+        with failures("the cache"):
+            stored: list[bytes | None] = await self.redis.mget(names) if names else []
+        return [orjson.loads(each) for each in stored if each is not None]
 
     async def point(self, fast_key: str, key: str) -> None:
         """Let a fast key lead to the answer stored under `key`."""
@@ -61,10 +111,16 @@ class AnswerCache:
             if not keys:
                 telemetry.count("knts.cache.forgotten", 0)
                 return 0
+            named = [key.decode() for key in keys]
+            near = [each.removeprefix(_NEAR) for each in named if each.startswith(_NEAR)]
+            answers = [each for each in named if not each.startswith(_NEAR)]
             async with self.redis.pipeline(transaction=True) as pipe:  # whoever stores one meanwhile keeps both or none
-                pipe.unlink(*(_answer(key.decode()) for key in keys))
                 pipe.srem(dependants, *keys)
-                gone, _ = await pipe.execute()
+                pipe.unlink(*near, *map(_question, answers))
+                if answers:
+                    pipe.unlink(*map(_answer, answers))
+                done = await pipe.execute()
+        gone = done[-1] if answers else 0
         telemetry.count("knts.cache.forgotten", int(gone))
         return int(gone)
 
@@ -88,8 +144,25 @@ def _answer(key: str) -> str:
     return f"knts:answer:{key}"
 
 
+def _question(key: str) -> str:
+    return f"knts:question:{key}"
+
+
 def _fast(key: str) -> str:
     return f"knts:fast:{key}"
+
+
+def _near(family: str, document_id: str, version: int) -> str:
+    return f"knts:near:{family}:{_digest(document_id)}:{version}"
+
+
+def _near_of(answer: Mapping[str, Any]) -> str:
+    first = answer["citations"][0]
+    return _near(answer["wording"]["family"], first["document_id"], first["version"])
+
+
+def _embedded(wording: Mapping[str, Any]) -> bytes:
+    return bytes.fromhex(wording["family"]) + base64.b64decode(wording["embedding"])
 
 
 def _dependants(tenant: str, document_id: str) -> str:

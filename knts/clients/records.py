@@ -56,6 +56,14 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Since:
+    """A document's current version, and since when it is: ms by Redis' clock, None where it was not noted."""
+
+    version: int
+    ms: int | None
+
+
+@dataclass(frozen=True)
 class Readable:
     """A document that may be read now: its current version, and the version of its last removal before that, or 0."""
 
@@ -173,6 +181,20 @@ class Records:
         return {
             document_id: int(version)
             for document_id, (version, status) in zip(wanted, found, strict=True)
+            if status == b"indexed"
+        }
+
+    async def since(self, tenant: str, ids: Iterable[str]) -> dict[str, Since]:
+        """The same, and since when each may be shown. One round trip."""
+        wanted = list(dict.fromkeys(ids))
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            for document_id in wanted:
+                pipeline.hmget(document_key(tenant, document_id), "version", "status", "since")
+            with failures():
+                found = await pipeline.execute() if wanted else []
+        return {
+            document_id: Since(int(version), int(since) if since else None)
+            for document_id, (version, status, since) in zip(wanted, found, strict=True)
             if status == b"indexed"
         }
 

@@ -44,6 +44,7 @@ class Answer:
     id: str
     question: str
     standalone: str
+    answered: str
     status: str
     pieces: tuple[Piece, ...]
     citations: tuple[Citation, ...]
@@ -67,6 +68,7 @@ def answer(final: Mapping[str, Any]) -> Answer:
         id=final.get("id", ""),
         question=final.get("question", ""),
         standalone=final.get("standalone_question", ""),
+        answered=final.get("answered_question", ""),
         status=final["status"],
         pieces=marks.cited(text, cited, sentences),
         citations=citations,

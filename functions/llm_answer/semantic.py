@@ -1,0 +1,112 @@
+"""The semantic tier: an answer that was written for another wording of a question, for who would be told the same.
+
+It is his where all that it cites stands in his own evidence, where nothing has changed that either of both was written
+from, where he was found nothing that came after it was asked for, and where the judge of wordings agrees. Whatever is
+missing or away makes it a miss.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from functions.llm_answer import outcome, wording
+from functions.llm_answer.currency import Currency
+from functions.llm_answer.outcome import Work
+from functions.llm_answer.ports import Since, Tools, Versions
+from knts import telemetry
+from knts.embeddings import Meaning, Model, likeness
+from knts.errors import Temporary
+
+log = logging.getLogger(__name__)
+
+LONGEST = 2000  # characters of a question that are embedded
+FAR = 0.5  # likeness below which no wording is worth reading the answer of
+MOST = 8  # answers that are read and judged, the likest first
+MARGIN_MS = 1000  # that a document must have been there before a question, since ingress' clock follows Redis' roughly
+SERVED, FOREIGN, CHANGED, NEWER, NONE, AWAY = "served", "foreign", "changed", "newer", "none", "away"
+
+Place = tuple[str, int]  # document and version
+
+
+async def with_meaning(work: Work, tools: Tools) -> Work:
+    """The work with its question's embedding, where the tier is on and the question has to do with the cache at all."""
+    if tools.semantic is None or work.asked.mode == "off":
+        return work
+    model, text = tools.semantic.model, work.asked.question[:LONGEST]
+    try:
+        [vector] = await tools.semantic.embedder.embed(model, [text], tools.semantic.seconds)
+    except Temporary as error:
+        log.warning("no other wording is looked for: %s", error.detail)
+        telemetry.count("knts.cache.rewordings", outcome=AWAY, guard="")
+        return work
+    return replace(work, meaning=Meaning(Model(model, len(vector)), vector))
+
+
+async def reworded(work: Work, evidence: Currency, tools: Tools) -> dict[str, Any] | None:
+    """The final object of an answer to another wording that may be served, or None."""
+    if work.meaning is None or work.asked.mode != "use" or not evidence.current:
+        return None
+    try:
+        why, known = await _judged(work, work.meaning, tools)
+    except Temporary as error:
+        log.warning("no other wording is looked for: %s", error.detail)
+        why, known = (AWAY, ""), None
+    telemetry.count("knts.cache.rewordings", outcome=why[0], guard=why[1])
+    return None if known is None else outcome.reworded(work, known, time.time_ns() // 1_000_000)
+
+
+async def _judged(work: Work, meaning: Meaning, tools: Tools) -> tuple[tuple[str, str], dict[str, Any] | None]:
+    """The first answer that may be served, likest wording first; or why the likest may not: an outcome, and a guard."""
+    near = await tools.cache.near(work.family, work.shown)
+    like = {key: likeness(meaning.vector, packed) for key, packed in near.items()}
+    likest = sorted((key for key in like if like[key] >= FAR and key != work.key), key=lambda key: -like[key])[:MOST]
+    reasons = []
+    for known in await tools.cache.answers(likest):
+        why = refused(work, known, like[known["key"]]) or (await _unfit(work, known, tools.records), "")
+        if not why[0]:
+            return (SERVED, ""), known
+        reasons.append(why)
+    return next(iter(reasons), (NONE, "")), None
+
+
+def refused(work: Work, known: Mapping[str, Any], like: float) -> tuple[str, str] | None:
+    """Why the answer to a question that is so like may not be served, as far as both say themselves: an outcome, and
+    the guard that spoke.
+    """
+    if "wording" not in known or not cites_what_is_shown(known["citations"], work.shown):
+        return FOREIGN, ""
+    if not (verdict := wording.same(work.asked.question, known["question"], like)):
+        return "guard", verdict.reason
+    return None
+
+
+def cites_what_is_shown(citations: Sequence[Mapping[str, Any]], shown: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether there are citations, and each stands in a passage of the same version of its document."""
+    passages = list(shown)
+    return bool(citations) and all(any(_stands_in(each, passage) for passage in passages) for each in citations)
+
+
+def _stands_in(citation: Mapping[str, Any], passage: Mapping[str, Any]) -> bool:
+    same = all(citation[name] == passage[name] for name in ("document_id", "version"))
+    return same and passage["start"] <= citation["start"] and citation["end"] <= passage["end"]
+
+
+async def _unfit(work: Work, known: Mapping[str, Any], records: Versions) -> str:
+    """Why the documents stand against it, or nothing. The last that is looked at before it is served."""
+    ours = {(each["document_id"], each["version"]) for each in work.shown}
+    theirs = {(document_id, version) for document_id, version, _ in known["evidence"]}
+    found = await records.since(work.asked.event.tenant, {document_id for document_id, _ in ours | theirs})
+    return unfit(ours, theirs, known["wording"]["asked_at"], found)
+
+
+def unfit(ours: Iterable[Place], theirs: Iterable[Place], asked_at: int, found: Mapping[str, Since]) -> str:
+    """Why an answer that was asked for at that time, and written from `theirs`, may not be given for `ours`: one of
+    these has changed or gone, or one that only we were shown may not have been there yet.
+    """
+    ours, theirs = frozenset(ours), frozenset(theirs)
+    if any(name not in found or found[name].version != version for name, version in ours | theirs):
+        return CHANGED
+    since = [found[name].ms for name, _ in ours - theirs]
+    return NEWER if any(ms is None or ms + MARGIN_MS >= asked_at for ms in since) else ""
