@@ -68,11 +68,11 @@ def family_key(
     return _digest(["family", scope, model_digest, options, prompt_version, made_by])
 
 
-def reworded_key(key: str, known: str) -> str:
-    """The key, 64 hex digits, by which the answer stored under `known` is kept for the asker of `key`, who words it
-    otherwise; nobody finds it by his own answer key.
+def reworded_key(key: str, found: Evidence, known: str) -> str:
+    """The key, 64 hex digits, by which the answer stored under `known` is kept for who asks for that of `key` and was
+    found this; nobody finds it by an answer key.
     """
-    return _digest(["reworded", key, known])
+    return _digest(["reworded", key, found, known])
 
 
 def fast_key(

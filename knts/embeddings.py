@@ -103,8 +103,9 @@ def unpacked(packed: bytes) -> Vector:
 
 
 def likeness(vector: Vector, packed: bytes) -> float:
-    """The product of a vector of length 1 and a packed one of the same model: about 1 where both mean the same."""
-    return product(vector, unpacked(packed)) / STEPS
+    """The cosine of a vector of length 1 and a packed one of the same model: near 1 where both mean much the same."""
+    other = unpacked(packed)
+    return product(vector, other) / (math.sqrt(product(other, other)) or 1.0)
 
 
 def product(one: Vector, other: Vector) -> float:

@@ -157,15 +157,16 @@ def abstained(asked: Asked, reason: str, at_ms: int) -> tuple[Work, dict[str, An
 
 
 def reworded(work: Work, known: Mapping[str, Any], at_ms: int) -> dict[str, Any]:
-    """The end of a question that the answer.completed known of another wording answers: its words, from our passages.
+    """The end of a question that the answer.completed known of another wording answers: its words, beside what was
+    found for ours.
 
     It has a key of its own: nobody who asks anew gets it without the judge, but for who asks while nothing has changed.
     """
     return {
         **answers.from_completed(known, at_ms),
-        "key": reworded_key(work.key, known["key"]),
+        "key": reworded_key(work.key, evidence_of(work.asked.passages), known["key"]),
         "fallback": work.fallback,
-        "passages": list(work.shown),
+        "passages": work.asked.passages,
         "usage": NO_TOKENS,
         "answered_from": {name: known[name] for name in ("question", "key", "evidence")},
     }

@@ -1,8 +1,8 @@
 """The semantic tier: an answer that was written for another wording of a question, for who would be told the same.
 
-It is his where all that it cites stands in his own evidence, where nothing has changed that either of both was written
-from, where he was found nothing that came after it was asked for, and where the judge of wordings agrees. Whatever is
-missing or away makes it a miss.
+It is his where all that it cites stands in what was found for him, where nothing of that has changed and nothing of
+what it was written from, where nothing was found for him that came after it was asked for, and where the judge of
+wordings agrees. Whatever is missing or away makes it a miss.
 """
 
 import logging
@@ -59,7 +59,7 @@ async def reworded(work: Work, evidence: Currency, tools: Tools) -> dict[str, An
 
 async def _judged(work: Work, meaning: Meaning, tools: Tools) -> tuple[tuple[str, str], dict[str, Any] | None]:
     """The first answer that may be served, likest wording first; or why the likest may not: an outcome, and a guard."""
-    near = await tools.cache.near(work.family, work.shown)
+    near = await tools.cache.near(work.family, work.asked.passages)
     like = {key: likeness(meaning.vector, packed) for key, packed in near.items()}
     likest = sorted((key for key in like if like[key] >= FAR and key != work.key), key=lambda key: -like[key])[:MOST]
     reasons = []
@@ -75,16 +75,15 @@ def refused(work: Work, known: Mapping[str, Any], like: float) -> tuple[str, str
     """Why the answer to a question that is so like may not be served, as far as both say themselves: an outcome, and
     the guard that spoke.
     """
-    if "wording" not in known or not cites_what_is_shown(known["citations"], work.shown):
+    if "wording" not in known or not cites_what_is_found(known["citations"], work.asked.passages):
         return FOREIGN, ""
     if not (verdict := wording.same(work.asked.question, known["question"], like)):
         return "guard", verdict.reason
     return None
 
 
-def cites_what_is_shown(citations: Sequence[Mapping[str, Any]], shown: Iterable[Mapping[str, Any]]) -> bool:
+def cites_what_is_found(citations: Sequence[Mapping[str, Any]], passages: Sequence[Mapping[str, Any]]) -> bool:
     """Whether there are citations, and each stands in a passage of the same version of its document."""
-    passages = list(shown)
     return bool(citations) and all(any(_stands_in(each, passage) for passage in passages) for each in citations)
 
 
@@ -95,7 +94,7 @@ def _stands_in(citation: Mapping[str, Any], passage: Mapping[str, Any]) -> bool:
 
 async def _unfit(work: Work, known: Mapping[str, Any], records: Versions) -> str:
     """Why the documents stand against it, or nothing. The last that is looked at before it is served."""
-    ours = {(each["document_id"], each["version"]) for each in work.shown}
+    ours = {(each["document_id"], each["version"]) for each in work.asked.passages}
     theirs = {(document_id, version) for document_id, version, _ in known["evidence"]}
     found = await records.since(work.asked.event.tenant, {document_id for document_id, _ in ours | theirs})
     return unfit(ours, theirs, known["wording"]["asked_at"], found)
@@ -103,7 +102,7 @@ async def _unfit(work: Work, known: Mapping[str, Any], records: Versions) -> str
 
 def unfit(ours: Iterable[Place], theirs: Iterable[Place], asked_at: int, found: Mapping[str, Since]) -> str:
     """Why an answer that was asked for at that time, and written from `theirs`, may not be given for `ours`: one of
-    these has changed or gone, or one that only we were shown may not have been there yet.
+    these has changed or gone, or one that is only among ours may not have been there yet.
     """
     ours, theirs = frozenset(ours), frozenset(theirs)
     if any(name not in found or found[name].version != version for name, version in ours | theirs):
