@@ -2,13 +2,16 @@
 
 Each interleaving has a tenant of its own with two documents. Deliveries to index-document, questions and deliveries to
 cache-writer are taken apart at every call to Redis and to the index, and a seeded dice decides whose step comes next.
-The functions' own code runs over two real Valkeys; the index is a dictionary, and the model says one sentence.
+The functions' own code runs over two real Valkeys; the index is a dictionary, and the model says a sentence or two.
+A question comes in two wordings, which the semantic tier takes for the same, and finds all documents or one of them.
 
 Held against every answer, by a log of what became current when:
 
 - no cited version had been replaced, by a version that was `indexed` or `removed`, before the question was asked;
 - what was replaced while the answer was written is `stale`; what was removed is not given;
-- an asker is only given what he may read; shown again later, an answer says what has changed and hides what has gone.
+- an asker is only given what he may read; shown again later, an answer says what has changed and hides what has gone;
+- one that was written for another wording cites only what was found for him, was written from nothing that he may not
+  read or that has changed, and not before something came that was found for him.
 
 `--plant` breaks one of the parts that see to this, to show that the log notices.
 """
@@ -27,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from bench.headlines import headline
 from bench.intervals import wilson
@@ -34,11 +38,14 @@ from functions.cache_writer import handler as cache_writer
 from functions.index_document import handler as index_document
 from functions.ingress.standing import quotes, standing
 from functions.llm_answer import handler as llm_answer
-from functions.llm_answer import outcome
+from functions.llm_answer import outcome, semantic
 from functions.llm_answer.citations import tie
 from functions.llm_answer.currency import Currency, currency
 from functions.llm_answer.outcome import Asked, Work
+from functions.llm_answer.ports import Semantic
+from functions.llm_answer.wording import Verdict
 from knts import answers, events
+from knts.answer_keys import family_key
 from knts.clients.answer_cache import AnswerCache
 from knts.clients.records import Records
 from knts.clients.redis import Redis, connected
@@ -48,12 +55,40 @@ from knts.index import EVERYONE, group_digest
 from knts.local.servers import cache_valkey, durable_valkey, started
 
 MODEL = "small"
-PLANTS = ("token", "currency", "key", "search", "standing")
-STEPPED = ("claim", "raise_to", "refuse", "replace_token", "token", "current", "readable")
-CACHED = ("get", "put", "point", "fast", "forget")
+STEPPED = ("claim", "raise_to", "refuse", "replace_token", "token", "current", "readable", "since")
+CACHED = ("get", "put", "point", "fast", "forget", "near", "answers")
 DOCUMENTS = ("open", "closed")  # the second is for staff alone at first
 AT_ONCE = 16  # interleavings, which know nothing of each other, so that Redis is not waited for
-QUESTION = "What does it say?"
+QUESTION, OTHERWISE = "What does it say?", "What is said there?"
+
+
+class Alike:
+    """Embeds all questions alike."""
+
+    async def embed(self, *_: Any) -> list[list[float]]:
+        return [[1.0]]
+
+
+def _without(reason: str) -> Callable[..., str]:
+    """The tier's look at the documents, blind for this reason."""
+    real = semantic.unfit
+
+    def unfit(*args: Any) -> str:
+        found = real(*args)
+        return "" if found == reason else found
+
+    return unfit
+
+
+# What is broken in the functions, and by what; World breaks the other parts
+BROKEN: dict[str, Any] = {
+    "key": (outcome, "answer_key", lambda *_: "0" * 64),
+    "evidence": (semantic, "cites_what_is_found", lambda *_: True),
+    "scope": (outcome, "family_key", lambda tenant, _, *rest: family_key(tenant, (), *rest)),
+    "changed": (semantic, "unfit", _without(semantic.CHANGED)),
+    "newer": (semantic, "unfit", _without(semantic.NEWER)),
+}
+PLANTS = ("token", "currency", "search", "standing", *BROKEN)
 
 
 class Wrong(AssertionError):
@@ -173,6 +208,10 @@ class World:
             self.records.token = self._constant("the same for ever")
         self.token_read: dict[asyncio.Task[Any] | None, int] = {}  # when each who asks has read it last
         self.remembered = Remembered(self.records, self.cache, MODEL)
+        self.tools: Any = SimpleNamespace(
+            cache=self.cache, records=self.records, semantic=Semantic(Alike(), "alike", seconds=1.0)
+        )
+        self.asked_of: dict[str, int] = {}  # when was asked, the latest time, for what was written, by its key
         self.numbered = 0
 
     def _stepped(self, client: Any, names: Collection[str]) -> Any:
@@ -253,28 +292,33 @@ class World:
         for _ in range(times):
             await self.turns.turn()
             asked_at = self.turns.now
-            final = await self._answer(groups, asked_at)
+            seconds, micros = await self.redis.time()
+            final = await self._answer(groups, asked_at, seconds * 1000 + micros // 1000)
             if final is not None:
                 await self._look_again(groups, final)
 
-    async def _answer(self, groups: tuple[str, ...], asked_at: int) -> dict[str, Any] | None:
-        request = {"question": QUESTION, "groups": list(groups)}
+    async def _answer(self, groups: tuple[str, ...], asked_at: int, ms: int) -> dict[str, Any] | None:
+        request = {"question": self.chance.choice((QUESTION, OTHERWISE)), "groups": list(groups)}
         if (known := await self.remembered.recall(self.tenant, groups, request)) is not None:
             final = answers.from_completed(known, 1)
             read_at = max(asked_at, self.token_read.get(asyncio.current_task(), 0))
-            self._check(groups, asked_at, read_at, final, "fast")
+            reworded = "answered_from" in final
+            self._check(groups, asked_at, read_at, final, "fast, reworded" if reworded else "fast")
             return final
         event = await self._found(request, groups)
-        asked = Asked.of(event, MODEL)
+        asked = Asked.of(event, MODEL, {"created": str(ms)})
         work = Work(asked, MODEL, "digest", options={}, prompt_version="1", shown=asked.passages)
-        if self.plant == "key":
-            work.__dict__["key"] = "0" * 64
         before = await currency(self.records, self.tenant, work.shown)
-        checked_at, tools = self.turns.now, SimpleNamespace(cache=self.cache)
-        if hit := await llm_answer.cached(work, before, tools):  # type: ignore[arg-type]
+        checked_at = self.turns.now
+        if hit := await llm_answer.cached(work, before, self.tools):
             self._check(groups, asked_at, checked_at, hit, "hit")
             self._tell(cache_writer.remember, outcome.reply(work, hit, cache="hit"))
             return hit
+        work = await semantic.with_meaning(work, self.tools)
+        if known := await semantic.reworded(work, before, self.tools):
+            self._check(groups, asked_at, self.turns.now, known, "reworded")
+            self._tell(cache_writer.remember, outcome.reply(work, known, cache="semantic"))
+            return known
         if not work.shown:
             self.told["nothing found"] += 1
             return None
@@ -291,11 +335,14 @@ class World:
         ]
         names = ("document_id", "version", "chunk", "title", "start", "end", "text")
         passages = [{name: chunk[name] for name in names} for chunk in good]
+        if len(passages) > 1 and not self.chance.randrange(3):
+            passages = [self.chance.choice(passages)]
         data = {"request": request, "passages": passages, "index_token": token}
         return self._event(events.PASSAGES_FOUND, data)
 
     async def _written(self, work: Work, groups: tuple[str, ...], asked_at: int) -> dict[str, Any] | None:
-        said = " ".join(passage["text"] for passage in work.shown)
+        told = work.shown if self.chance.randrange(2) else [self.chance.choice(work.shown)]
+        said = " ".join(passage["text"] for passage in told)
         tied = tie(said, work.shown, QUESTION)
         after = await currency(self.records, self.tenant, work.shown)
         if self.plant == "currency":
@@ -306,6 +353,7 @@ class World:
         parts = {"citations": tied.citations, "sentences": tied.sentences, "stale": after.stale(tied.citations)}
         final = outcome.final("completed", work, 1, answer=said, **parts)
         self._check(groups, asked_at, self.turns.now, final, "stale" if final["stale"] else "written")
+        self.asked_of[work.key] = max(asked_at, self.asked_of.get(work.key, 0))
         self._tell(cache_writer.remember, outcome.reply(work, final))
         return final
 
@@ -338,6 +386,27 @@ class World:
             if became.readers and not set(became.readers) & set(groups):
                 raise Wrong(self._said(f"{how}: gives {name} {version} to one who may not read it"))
 
+        if "answered_from" in final:
+            self._check_reworded(groups, checked_at, final, how)
+
+    def _check_reworded(self, groups: tuple[str, ...], checked_at: int, final: dict[str, Any], how: str) -> None:
+        found = {(each["document_id"], each["version"]) for each in final["passages"]}
+        source = final["answered_from"]
+        written_from = {(name, version) for name, version, _ in source["evidence"]}
+        for name, version in written_from:
+            now = self.current(name, checked_at)
+            if now is None or now.gone or now.version != version:
+                raise Wrong(self._said(f"{how}: was written from {name} {version}"))
+            if now.readers and not set(now.readers) & set(groups):
+                raise Wrong(self._said(f"{how}: was written from {name} {version}, which he may not read"))
+        for citation in final["citations"]:
+            if (citation["document_id"], citation["version"]) not in found:
+                raise Wrong(self._said(f"{how}: cites {citation['document_id']}, which was not found for him"))
+        for became in self.log:
+            place = (became.document_id, became.version)
+            if place in found - written_from and became.at > self.asked_of[source["key"]]:
+                raise Wrong(self._said(f"{how}: is older than {became.document_id} {became.version}"))
+
     def _check_shown(self, groups: tuple[str, ...], final: dict[str, Any], shown: dict[str, Any]) -> None:
         for citation in final["citations"]:
             name, version = citation["document_id"], citation["version"]
@@ -360,6 +429,10 @@ async def interleave(
     told: Counter[str] = Counter()
     wrong: list[str] = []
     async with AsyncExitStack() as stack:
+        stack.enter_context(patch.object(semantic.wording, "same", lambda *_: Verdict()))
+        stack.enter_context(patch.object(semantic, "MARGIN_MS", 0))  # one clock here, and no time to wait
+        if plant in BROKEN:
+            stack.enter_context(patch.object(*BROKEN[plant]))
         redis = await stack.enter_async_context(connected(redis_url))
         cache = await stack.enter_async_context(connected(cache_url))
         waiting = iter(seeds)
