@@ -32,6 +32,8 @@ def faults(settings: LocalSettings) -> list[str]:
     ]
     if settings.embeddings == "ollama" and not settings.embed_model:
         found.append("KNTS_EMBEDDINGS is ollama: name the model by OLLAMA_EMBED_MODEL, such as all-minilm")
+    if settings.semantic and settings.embeddings == "off":
+        found.append("KNTS_SEMANTIC is on and KNTS_EMBEDDINGS is off: wordings are compared by their embeddings")
     if settings.sink is None:
         found.append(port_fault(settings.broker_port, "KNTS_BROKER_PORT"))
     if settings.sink is None and settings.port == settings.broker_port:

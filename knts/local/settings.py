@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from knts.settings import addresses, http_url, ollama_base, one_of, setting, tcp_port
+from knts.settings import addresses, flag, http_url, ollama_base, one_of, setting, tcp_port
 from knts.settings import redis_url as a_redis_url
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -40,6 +40,9 @@ class LocalSettings:
     embed_model: str | None = setting("OLLAMA_EMBED_MODEL", "model of your Ollama that embeds", None)
     embed_url: str | None = setting(
         "OLLAMA_EMBED_URL", "http(s) URL of the Ollama that embeds, if not OLLAMA_URL", None, parse=ollama_base
+    )
+    semantic: bool = setting(
+        "KNTS_SEMANTIC", "true or false: whether another wording may get a cached answer", False, parse=flag
     )
     signing_key: str | None = setting("KNTS_SIGNING_KEY", "key that signs internal events", None, secret=True)
     subscribers: Mapping[str, str] | None = setting(

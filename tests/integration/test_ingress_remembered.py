@@ -106,3 +106,20 @@ async def test_an_answer_of_another_model_is_not_given(here: World, redis: Redis
     await remember(redis, redis_cache, "other:7b")
     assert (await here.status("POST", "/v1/answers", json={"question": "Q"}))[1]["cache"] == "miss"
     assert (await here.status("POST", "/v1/answers", json=other))[1]["cache"] == "hit"
+
+
+async def test_an_answer_to_another_wording_says_so_every_time(here: World, redis: Redis, redis_cache: Redis) -> None:
+    source = {"question": "Which?", "key": "c" * 64, "evidence": [["d", 1, 0]]}
+    copy = {**COMPLETED, "key": "b" * 64, "cache": "semantic", "answered_from": source}
+    copy["citations"] = [{**CITATION, "answer_start": 0, "answer_end": 4}]
+    cache = AnswerCache(redis_cache)
+    await cache.put("local", copy)
+    token = await Records(redis).token("local")
+    await cache.point(fast_key(token, "local", [], {"question": "Q"}, MODEL), copy["key"])
+    _, answer = await here.status("POST", "/v1/answers", json={"question": "Q"})
+    assert (answer["cache"], answer["question"], answer["answered_question"]) == ("semantic", "Q", "Which?")
+    assert await here.status("GET", f"/v1/answers/{answer['id']}") == (200, answer)
+    asked = {"model": "kn-ts", "messages": [{"role": "user", "content": "Q"}]}
+    _, completion = await here.status("POST", "/v1/chat/completions", json=asked)
+    assert (completion["knts"]["cache"], completion["knts"]["answered_question"]) == ("semantic", "Which?")
+    assert here.road.events == []

@@ -632,6 +632,15 @@ class TestFallingBack:
         assert (first.payload["model"], second.payload["model"]) == ("spare", "small")
         assert first.payload["key"] != second.payload["key"]
 
+    async def test_the_fast_path_does_not_find_it_when_it_comes_from_the_cache_either(self, spared: Desk) -> None:
+        spared.ollama.refused["small"] = 404
+        await spared.store(first := await spared.ask("a1"))
+        hit = await spared.ask("a2")
+        assert first is not None
+        assert hit is not None
+        assert (first.payload["model"], hit.payload["model"], hit.payload["cache"]) == ("spare", "spare", "hit")
+        assert "fast_key" not in hit.payload
+
     async def test_a_model_that_keeps_failing_is_let_rest(self, spared: Desk) -> None:
         spared.ollama.scripts = [(503, "busy"), (503, "busy"), says("In Denmark.")]
         await spared.ask("a1")

@@ -268,3 +268,35 @@ async def test_what_follows_a_refused_content_is_not_the_first(records: Records)
     await records.claim("t", "d", 1, "bad")
     await records.refuse("t", "d", 1, "the index refuses it", "bad")
     assert await index(records, "d", 1, "good") == "raised"
+
+
+async def test_a_version_is_current_since_redis_own_time(records: Records) -> None:
+    async def now() -> int:
+        seconds, micros = await records.redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    before = await now()
+    await index(records, "d", 1)
+    since = await records.since("t", ["d", "unknown"])
+    assert (list(since), since["d"].version) == (["d"], 1)
+    first = since["d"].ms
+    assert first is not None
+    assert before <= first <= await now()
+    while await now() == first:
+        pass
+    assert await index(records, "d", 1) == "again"
+    assert (await records.since("t", ["d"]))["d"].ms == first
+    await index(records, "d", 2)
+    second = (await records.since("t", ["d"]))["d"].ms
+    assert second is not None
+    assert second > first
+    await records.claim("t", "d", 3, "gone", removal=True)
+    await records.raise_to("t", "d", 3, "gone", status="removed")
+    assert await records.since("t", ["d"]) == {}
+
+
+async def test_since_when_is_not_known_of_a_record_of_before(records: Records) -> None:
+    await index(records, "d", 1)
+    await records.redis.hdel("knts:doc:{t}:d", "since")
+    await records.redis.hdel("knts:doc:t:d", "since")
+    assert (await records.since("t", ["d"]))["d"].ms is None

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knts.answer_keys import PROMPT_VERSION, answer_key, evidence_of, fast_key, normalise_question
+from knts.answer_keys import (
+    PROMPT_VERSION,
+    answer_key,
+    evidence_of,
+    family_key,
+    fast_key,
+    normalise_question,
+    reworded_key,
+)
+from knts.embeddings import Model
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
 EVIDENCE = st.lists(st.tuples(TEXT, st.integers(1, 2**53 - 1), st.integers(0, 9)), max_size=4)
@@ -32,6 +41,26 @@ def test_a_key_is_the_same_exactly_when_every_part_is(
 ) -> None:
     mixed = {name: (other if name in changed else parts)[name] for name in PARTS}
     assert (answer_key(**mixed) == answer_key(**parts)) == (meaning(mixed) == meaning(parts))
+
+
+FAMILY = {name: each for name, each in PARTS.items() if name not in ("question", "evidence")} | {
+    "embedder": st.builds(Model, TEXT, st.integers(1, 4))
+}
+
+
+@given(st.fixed_dictionaries(FAMILY), st.fixed_dictionaries(FAMILY), st.sets(st.sampled_from(sorted(FAMILY))))
+def test_a_family_is_the_same_exactly_when_all_but_question_and_evidence_is(
+    parts: dict[str, Any], other: dict[str, Any], changed: set[str]
+) -> None:
+    mixed = {name: (other if name in changed else parts)[name] for name in FAMILY}
+    same = mixed | {"groups": set(mixed["groups"])} == parts | {"groups": set(parts["groups"])}
+    assert (family_key(**mixed) == family_key(**parts)) == same
+
+
+def test_what_was_kept_for_another_wording_has_a_key_of_its_own() -> None:
+    found, more = [("d", 1, 0)], [("d", 1, 0), ("e", 1, 0)]
+    keys = {reworded_key("a", found, "k"), reworded_key("b", found, "k"), reworded_key("a", more, "k")}
+    assert len({*keys, reworded_key("a", found, "l"), "a", "k"}) == 6
 
 
 @given(EVIDENCE.filter(lambda evidence: len(set(evidence)) > 1))

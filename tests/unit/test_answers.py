@@ -113,6 +113,16 @@ def test_a_remembered_answer_is_told_as_if_it_had_been_written_just_now() -> Non
     assert "".join(frame["text"] for name, frame in answers.frames_of(final) if name == "delta") == final["answer"]
 
 
+def test_an_answer_that_was_written_for_another_wording_says_for_which() -> None:
+    source = {"question": "Whereabouts?", "key": "a" * 64, "evidence": []}
+    final = answers.from_completed({**FINAL, "answered_from": source}, 5000)
+    composed = answers.compose(ASK | {"cache": "semantic"}, final)
+    ANSWER.validate(composed)
+    assert (composed["question"], composed["answered_question"]) == ("Where?", "Whereabouts?")
+    assert citations.seal(composed) == composed["digest"]
+    assert citations.seal({**composed, "answered_question": "Who?"}) != composed["digest"]
+
+
 def test_a_remembered_abstention_has_no_delta() -> None:
     final = answers.from_completed({"status": "abstained", "answer": "", "reason": "not in the documents"}, 1)
     assert [name for name, _ in answers.frames_of(final)] == ["passages"]

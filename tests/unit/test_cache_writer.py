@@ -58,6 +58,7 @@ async def remembered(**changes: Any) -> FakeCache:
         ({"stale": True}, False, False),
         ({"cache": "hit"}, False, True),
         ({"cache": "shared"}, True, True),
+        ({"cache": "semantic"}, True, True),
     ],
 )
 async def test_what_is_kept(changes: dict[str, Any], stored: bool, pointed: bool) -> None:

@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 
 from knts.clients.embedder import EmbedderAway, embeddings
 from knts.clients.vectors import read_nearest
-from knts.embeddings import STEPS, Model, collection_name, embedded_text, model_of, moved, normalised, packed, product
+from knts.embeddings import (
+    STEPS,
+    Model,
+    collection_name,
+    embedded_text,
+    likeness,
+    model_of,
+    moved,
+    normalised,
+    packed,
+    product,
+)
 from knts.embeddings import unpacked as _unpacked
 from knts.errors import IndexUnavailable
 
@@ -36,6 +47,14 @@ def test_a_packed_vector_points_nearly_where_it_did(vector: list[float]) -> None
         return  # it is cut: that is no embedding of a text
     again = normalised(_unpacked(b64decode(packed(whole))))
     assert product(whole, again) > 0.99
+
+
+@given(numbers, numbers)
+def test_two_vectors_are_about_as_like_when_one_is_packed(one: list[float], other: list[float]) -> None:
+    whole, another = normalised(one), normalised(other)
+    if any(max(map(abs, each), default=0) * STEPS > 127 or not any(each) for each in (whole, another)):
+        return
+    assert likeness(whole, b64decode(packed(another))) == pytest.approx(product(whole, another), abs=0.03)
 
 
 def test_a_vector_is_moved_towards_another_and_stays_as_long() -> None:

@@ -42,6 +42,8 @@ def test_documents_are_found_in_the_final_object_and_in_frames() -> None:
     ]
     assert quotes(FINAL, frames) == {"a": {1, 4}, "b": {2}, "c": {3}}
     assert quotes({"status": "cancelled"}) == {}
+    reworded = {**FINAL, "answered_from": {"evidence": [["b", 3, 0], ["d", 1, 7]]}}
+    assert quotes(reworded) == {"a": {1}, "b": {2, 3}, "d": {1}}
 
 
 @pytest.mark.parametrize(

@@ -115,3 +115,13 @@ def test_ollamas_address_may_end_in_api() -> None:
 def test_bad_settings_are_named() -> None:
     with pytest.raises(SettingsError, match=r"KNTS_PORT.*REDIS_URL"):
         settings(KNTS_PORT="eighty", REDIS_URL="localhost")
+
+
+def test_wordings_cannot_be_compared_without_embeddings() -> None:
+    def told(**env: str) -> list[str]:
+        return [each for each in checks.faults(settings(**env)) if "KNTS_SEMANTIC" in each]
+
+    [fault] = told(KNTS_SEMANTIC="on", KNTS_EMBEDDINGS="off")
+    assert "KNTS_EMBEDDINGS" in fault
+    assert not told(KNTS_SEMANTIC="on")
+    assert not told(KNTS_EMBEDDINGS="off")

@@ -267,6 +267,15 @@ async def test_each_question_of_the_search_field_begins_a_conversation_and_a_fol
     assert ingress.asks[list(ingress.asks)[-1]].request["conversation_id"] != own
 
 
+async def test_an_answer_to_another_wording_says_to_which(page: httpx.AsyncClient, ingress: ScriptedIngress) -> None:
+    await page.post("/ui/answers", data={"q": "To be?"})
+    (ask_id,) = ingress.asks
+    await ingress.say(ask_id, "completed", {"answer": "He.", "cache": "semantic", "answered_question": "Is it <so>?"})
+    shown = (await page.get(f"/?q=To+be%3F&answer={ask_id}")).text
+    assert "Answered before, as <q>Is it &lt;so&gt;?</q>" in shown
+    assert '<span class="badge">from the cache, asked in other words</span>' in shown
+
+
 async def test_a_running_follow_up_is_shown_with_its_own_question_after_a_reload(
     page: httpx.AsyncClient, ingress: ScriptedIngress
 ) -> None:
