@@ -14,7 +14,7 @@ import orjson
 
 from knts.embeddings import Model
 
-PROMPT_VERSION = "3"  # of llm-answer's prompt, rules of abstention and citations: another one, other answers
+PROMPT_VERSION = "4"  # of llm-answer's prompt, rules of abstention and citations: another one, other answers
 
 Evidence = Sequence[tuple[str, int, int]]  # (document id, version, chunk) in the order that the prompt shows
 
@@ -33,8 +33,12 @@ def normalise_question(question: str) -> str:
 
 
 def evidence_of(passages: Iterable[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
-    """The (document id, version, chunk) list of passages, in their order."""
-    return [(passage["document_id"], passage["version"], passage["chunk"]) for passage in passages]
+    """The (document id, version, chunk) list of passages, in their order; one joined of several chunks has them all."""
+    return [
+        (passage["document_id"], passage["version"], chunk)
+        for passage in passages
+        for chunk in range(passage["chunk"], passage.get("last_chunk", passage["chunk"]) + 1)
+    ]
 
 
 def answer_key(

@@ -70,7 +70,8 @@ class Chunk:
     """A passage as the index holds it: `text` is the document's `text[start:end]` in code points.
 
     `words`, `title_words` and `section_words` are folded forms parted by spaces; `values` are facet values by key.
-    `readers` are the digests of the groups that may read it, or `knts.index.EVERYONE`.
+    `readers` are the digests of the groups that may read it, or `knts.index.EVERYONE`. `lead` is what stands between it
+    and the passage before, None where that is not known; `continues`: both stand in the same section.
     """
 
     id: str
@@ -89,6 +90,8 @@ class Chunk:
     values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     readers: tuple[str, ...] = ()
+    lead: str | None = None
+    continues: bool = False
 
     @property
     def tags(self) -> tuple[str, ...]:

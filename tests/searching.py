@@ -49,6 +49,22 @@ def chunk(document_id: str, text: str, number: int = 0, title: str = "", section
     )
 
 
+def chunks_of(lines: Iterable[bytes]) -> list[Chunk]:
+    """The chunks that index-document wrote, as a search reads them."""
+    return [_read(orjson.loads(line)) for line in lines]
+
+
+def _read(line: Mapping[str, Any]) -> Chunk:
+    plain = ("id", "document_id", "version", "title", "section", "text", "start", "end")
+    return Chunk(
+        **{name: line[name] for name in plain},
+        number=line["chunk"],
+        words=searchable(line["text"]),
+        lead=line.get("lead"),
+        continues=line.get("continues", False),
+    )
+
+
 @dataclass
 class FakeIndex:
     """Passages in memory, looked up by reading all of them; `readers` by passage id where not everybody may read it."""

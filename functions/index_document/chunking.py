@@ -41,12 +41,16 @@ class Section:
 
 @dataclass(frozen=True)
 class Passage:
-    """`text[start:end]`, its section's title (else the last Markdown heading) and the section's metadata."""
+    """`text[start:end]`, its section's title (else the last Markdown heading) and the section's metadata.
+
+    `continues`: it goes on where the passage before it ends, in the same section and under the same heading.
+    """
 
     start: int
     end: int
     title: str
     metadata: Mapping[str, Any]
+    continues: bool = False
 
 
 class Block(NamedTuple):
@@ -59,12 +63,13 @@ class Block(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A passage in the making: `bare` while it holds headings only."""
+    """A passage in the making: `bare` while it holds headings only, `headed` where it begins with one."""
 
     start: int
     end: int
     bare: bool
     heading: str
+    headed: bool
 
 
 def passages(text: str, sections: Sequence[Section] = ()) -> list[Passage]:
@@ -73,9 +78,11 @@ def passages(text: str, sections: Sequence[Section] = ()) -> list[Passage]:
     Raises Permanent naming the section whose borders break a rule.
     """
     found = [
-        Passage(start, end, section.title or heading, section.metadata or {})
+        Passage(start, end, section.title or heading, section.metadata or {}, continues=number > 0 and not headed)
         for section in regions(len(text), sections)
-        for start, end, _, heading in _trimmed(text, _spans(text, section.start, section.end))
+        for number, (start, end, _, heading, headed) in enumerate(
+            _trimmed(text, _spans(text, section.start, section.end))
+        )
     ]
     return found or [Passage(0, 0, "", {})]
 
@@ -130,20 +137,20 @@ def _spans(text: str, start: int, end: int) -> list[Span]:
     spans: list[Span] = []
     for block in _blocks(text, start, end):
         if block.kind == "heading" and spans and not spans[-1].bare:
-            spans.append(Span(block.start, block.start, True, block.heading))
+            spans.append(Span(block.start, block.start, True, block.heading, True))
         _add(text, spans, block, 0)
     return _joined(spans)
 
 
 def _add(text: str, spans: list[Span], block: Block, level: int) -> None:
     """Add a block to the last span, start a new one with it, or cut it and add its parts."""
-    last = spans[-1] if spans else Span(block.start, block.start, False, "")
+    last = spans[-1] if spans else Span(block.start, block.start, False, "", False)
     bare = block.kind == "heading"
     heading = block.heading or last.heading
     if spans and block.end - last.start <= (MAX if last.bare else TARGET):
-        spans[-1] = Span(last.start, block.end, last.bare and bare, heading)
+        spans[-1] = Span(last.start, block.end, last.bare and bare, heading, last.headed)
     elif block.end - block.start <= MAX and (level or not last.bare):
-        spans.append(Span(block.start, block.end, bare, heading))
+        spans.append(Span(block.start, block.end, bare, heading, bare))
     else:
         for part in _parts(text, block, level):
             _add(text, spans, part, level + 1)
@@ -176,7 +183,7 @@ def _joined(spans: Iterable[Span]) -> list[Span]:
     for span in spans:
         last = joined[-1] if joined else None
         if last and span.end - span.start < SHORT and span.end - last.start <= MAX and span.heading == last.heading:
-            joined[-1] = Span(last.start, span.end, last.bare and span.bare, span.heading)
+            joined[-1] = Span(last.start, span.end, last.bare and span.bare, span.heading, last.headed)
         else:
             joined.append(span)
     return joined
@@ -188,7 +195,7 @@ def _trimmed(text: str, spans: Iterable[Span]) -> Iterator[Span]:
         start = span.end - len(within.lstrip())
         end = span.start + len(within.rstrip())
         if start < end:
-            yield Span(start, end, span.bare, span.heading)
+            yield span._replace(start=start, end=end)
 
 
 # -- blocks -----------------------------------------------------------------------------------------------------------

@@ -77,6 +77,7 @@ def chunks(event: Event) -> list[bytes]:
                 "id": f"{about.document}-{about.number}-{about.content}-{number}",
                 "chunk": number,
                 "lead": lead,
+                **({"continues": True} if passage.continues else {}),
                 **ends.get(number, {}),
             }
         )

@@ -148,7 +148,8 @@ class Kept:
 
 
 def _size_of_chunk(chunk: Chunk) -> int:
-    return ENTRY + CHUNK + getsizeof(chunk.text) + getsizeof(chunk.words) + ITEM * 4 * len(chunk.values)
+    texts = getsizeof(chunk.text) + getsizeof(chunk.words) + getsizeof(chunk.lead)
+    return ENTRY + CHUNK + texts + ITEM * 4 * len(chunk.values)
 
 
 def _size_of_found(found: Found) -> int:

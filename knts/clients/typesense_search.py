@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 SEARCHED = "words,title_words,section_words"
 PLAIN_FACETS = ("title", "tags", "lang")  # fields of their own; every other facet is a metadata key
 MOST_VALUES = 100  # of a facet that are asked for
-UNREAD = f"{SEARCHED},pairs,content,content_hash,lead,tail,acl,filters,document,tenant,tenant_name,chunks"
+UNREAD = f"{SEARCHED},pairs,content,content_hash,tail,acl,filters,document,tenant,tenant_name,chunks"
 _ALWAYS: dict[str, Any] = {
     "query_by": SEARCHED,
     "drop_tokens_threshold": 0,
@@ -180,6 +180,8 @@ def _chunk(document: Mapping[str, Any]) -> Chunk:
         values={**metadata, **named, "tags": tuple(document.get("tags", ()))},
         metadata=metadata,
         readers=tuple(document["readers"]),
+        lead=document.get("lead"),
+        continues=document.get("continues") is True,
     )
 
 

@@ -140,6 +140,23 @@ async def test_an_answers_passages_are_framed_and_replied(road: Road) -> None:
     assert again[1].data == reply.data
 
 
+async def test_passages_of_a_document_that_follow_each_other_come_as_one(road: Road) -> None:
+    lines = [
+        f"Lamp {number} of the tower is lit by keeper {number}. " + "It burns all night. " * 40 for number in range(3)
+    ]
+    text = "\n\n".join(lines).strip()
+    await road.index(upserted("tower", 1, text), upserted("harbour", 1, TEXT))
+    event = await road.open(events.ANSWER_REQUESTED, question="Who lights lamp 1 of the tower?", groups=[])
+    _, reply = await road.deliver(event)
+    assert reply is not None
+    schemas.check_data(reply)
+    found = {each["document_id"]: each for each in reply.payload["passages"]}
+    tower = found["tower"]
+    assert (len(found), len(reply.payload["passages"])) == (2, 2)
+    assert (tower["chunk"], tower["last_chunk"], tower["text"]) == (0, 2, text)
+    assert (tower["start"], tower["end"]) == (0, len(text))
+
+
 async def test_before_anything_is_indexed_there_are_no_passages(road: Road) -> None:
     event = await road.open(events.ANSWER_REQUESTED, question="Who?", groups=[])
     status, reply = await road.deliver(event)

@@ -109,6 +109,15 @@ async def test_a_passage_comes_back_as_it_was_written(typesense: Typesense) -> N
     assert chunk.values == {"act": ("3", "IV"), "tags": ("b", "a"), "lang": ("en",), "title": ("Tïtle",)}
 
 
+async def test_passages_come_back_with_what_stands_between_them(typesense: Typesense) -> None:
+    text = "word " * 170 + " \n\n" + "another " * 110 + "\n\n# Next\n\nEnd."
+    search = await written(typesense, *document("d", text))
+    [found] = await search.look_up(Scope("t"), [Lookup(size=5)])
+    chunks = sorted(await search.chunks(Scope("t"), found.ids), key=lambda chunk: chunk.number)
+    assert [chunk.continues for chunk in chunks] == [False, True, False]
+    assert "".join(f"{chunk.lead}{chunk.text}" for chunk in chunks) == text
+
+
 async def test_filters_are_exact_and_take_any_of_their_values(typesense: Typesense) -> None:
     values = ["1", "-1", "C", "C++", "a && tenant:=x", "`quoted`", "[x,y]", "Hamlet"]
     lines = [document(f"d{number}", "word", metadata={"k y": value})[0] for number, value in enumerate(values)]

@@ -142,3 +142,8 @@ def test_evidence_is_named_in_the_order_of_the_passages() -> None:
         {"document_id": "a", "version": 1, "chunk": 0},
     ]
     assert evidence_of(passages) == [("b", 2, 1), ("a", 1, 0)]
+
+
+def test_a_passage_joined_of_several_chunks_stands_for_each_of_them() -> None:
+    passages = [{"document_id": "b", "version": 2, "chunk": 3, "last_chunk": 5}]
+    assert evidence_of(passages) == [("b", 2, 3), ("b", 2, 4), ("b", 2, 5)]

@@ -103,6 +103,19 @@ def test_headings_begin_passages_and_name_them() -> None:
     assert cut("#hashtag and\n#another") == ["#hashtag and\n#another"]
 
 
+def test_a_passage_continues_the_one_before_it_unless_a_heading_or_a_section_stands_between() -> None:
+    code = "```\n" + "# no heading\n" * 200 + "```\n\n"
+    text = f"# One\n\n{SENTENCE * 30}\n\n{code}# One\n\n{SENTENCE * 20}"
+    found = passages(text)
+    headed = [text[each.start :].startswith("# One") for each in found]
+    assert [each.continues for each in found] == [not each for each in headed]
+    assert sum(headed) == 2
+    assert any(text[each.start :].startswith("# no heading") for each in found)
+    middle = found[1].start
+    apart = passages(text, [Section(0, middle), Section(middle, len(text))])
+    assert [each.continues for each in apart if each.start == middle] == [False]
+
+
 def test_a_heading_stays_with_the_beginning_of_a_long_paragraph() -> None:
     assert all(len(one) > 100 for one in cut("# Heading\n\n" + SENTENCE * 30))
 

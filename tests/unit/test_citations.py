@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.llm_answer.citations import tie
-from knts.citations import holds
+from functions.search.passages import choose
+from functions.search.passages import passage as shown
+from functions.search.ranking import Ranked
+from knts.answers import compose
+from knts.citations import Text, faults, holds
+from tests.searching import chunks_of, document
 
 HAMLET = (
     "The scene is in Denmark. Marcellus and Bernardo keep watch at Elsinore, the royal castle, in 1602. "
@@ -191,3 +196,16 @@ def test_offsets_outside_the_text_hold_nothing(start: int, end: int) -> None:
     quote = "x" * 100
     digest = hashlib.sha256(quote[start:end].encode()).hexdigest()
     assert not holds({"start": start, "end": end, "quote": quote[start:end], "sha256": digest}, quote)
+
+
+def test_a_citation_across_joined_passages_holds_in_the_document() -> None:
+    text = f"# Tower\n\n{'Nobody climbs it. ' * 45}\n\nOnly Anna does, on Sundays. {'The lamp burns. ' * 50}"
+    first, second = chunks_of(document("d", text))
+    [joined] = choose([Ranked(second, 2.0), Ranked(first, 1.0)], 4)
+    cited = tie("Nobody climbs it. Only Anna does, on Sundays.", [shown(joined)], "Who climbs the tower?").citations
+    assert len(cited) == 2
+    assert all(holds(citation, text) for citation in cited)
+    assert cited[-1]["quote"] == "Only Anna does, on Sundays"
+    told_of = {name: shown(joined)[name] for name in ("document_id", "version", "start", "end", "text")}
+    sealed = compose({"id": "a"}, {"status": "completed", "answer": "", "passages": [told_of]})
+    assert faults(sealed, {"d": Text(text, 1)}) == []
