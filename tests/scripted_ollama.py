@@ -40,6 +40,7 @@ class ScriptedOllama:
     def __init__(self) -> None:
         self.models = {"small:latest": "d1"}
         self.context = 8192
+        self.version = "0.0.0"  # of which nothing is known
         self.scripts: list[list[Step] | tuple[int, str]] = [says("Hamlet takes place ", "in Denmark.")]
         self.asked: list[dict[str, Any]] = []
         self.counts, self.probed = "One, two", 0  # what is said when it is probed, and how often it was
@@ -56,7 +57,7 @@ class ScriptedOllama:
         app = web.Application()
         app.add_routes(
             [
-                web.get("/api/version", self._guarded(lambda _: {"version": "0"})),
+                web.get("/api/version", self._guarded(lambda _: {"version": self.version})),
                 web.get("/api/tags", self._guarded(self._tags)),
                 web.post("/api/show", self._guarded(self._show)),
                 web.post("/api/chat", self._chat),

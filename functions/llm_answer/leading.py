@@ -16,16 +16,16 @@ from typing import Any
 from functions.llm_answer import abstention, outcome, structured
 from functions.llm_answer.batching import batched
 from functions.llm_answer.citations import tie
+from functions.llm_answer.counting import tokens
 from functions.llm_answer.currency import currency
 from functions.llm_answer.guard import Guard
 from functions.llm_answer.outcome import Work
 from functions.llm_answer.ports import Models, Tools
 from functions.llm_answer.preparing import fallback
-from functions.llm_answer.prompt import tokens
 from functions.llm_answer.strictness import Strict
 from knts.channel import CITATION, DELTA, QUEUED, RESET
 from knts.clients.flights import RENEW_SECONDS
-from knts.clients.ollama import Done, NoFirstToken, OllamaAway
+from knts.clients.ollama import Done, NoFirstToken, OllamaAway, PromptTooLong
 from knts.errors import Permanent, Temporary
 from knts.flights import Joined, LeaseLost
 from knts.line import Place
@@ -118,7 +118,15 @@ async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) 
     async with _slot(work, joined, progress, tools):
         if (await currency(tools.records, work.asked.event.tenant, work.shown)).removed:
             return _withheld(work, progress)
-        await _stream(work, await _given(work, joined, progress, tools), joined, progress, tools)
+        given = await _given(work, joined, progress, tools)
+        try:
+            await _stream(work, given, joined, progress, tools)
+        except PromptTooLong as error:
+            if not work.surely:
+                raise
+            log.info("the model is asked again with less of the passages: %s", error.detail)
+            tools.learned.learn(work.model_digest, outcome.read_tokens(work), work.options["num_ctx"])
+            await _stream(replace(work, messages=work.surely, surely=()), given, joined, progress, tools)
     if not progress.wrote:
         raise Permanent("the model wrote nothing")
     told = abstention.after if work.asked.format is None else structured.abstains
@@ -224,6 +232,8 @@ async def _stream(work: Work, given: str, joined: Joined, progress: Progress, to
             if guard.stopped:
                 break
     progress.wrote = bool(guard.written.strip())
+    if progress.done and not given:
+        tools.learned.learn(work.model_digest, outcome.read_tokens(work), progress.done.prompt_tokens)
     if progress.done is None:
         progress.done = Done("stop", outcome.read_tokens(work), pieces)
     if given:

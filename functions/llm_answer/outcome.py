@@ -9,7 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from functions.llm_answer.prompt import tokens
+from functions.llm_answer.counting import tokens
 from knts import answers, errors, events
 from knts.answer_keys import answer_key, evidence_of, family_key, fast_key, reworded_key
 from knts.embeddings import Meaning, packed
@@ -93,6 +93,7 @@ class Work:
     messages: Sequence[Mapping[str, str]] = ()
     shown: Sequence[dict[str, Any]] = ()
     marks: Sequence[str] = ()  # lines of the prompt's own, which no answer has
+    surely: Sequence[Mapping[str, str]] = ()  # less of the same, where it is not certain that `messages` fit
     meaning: Meaning | None = None  # of the question, where the semantic tier is on and could have it
 
     @cached_property

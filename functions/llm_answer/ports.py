@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from functions.llm_answer.counting import Learned
 from functions.llm_answer.prompt import Budget
 from knts.clients.continuing import Continues
 from knts.clients.flights import Flights
@@ -142,7 +143,8 @@ class Tools:
     """The clients and limits of a started llm-answer.
 
     `fallback` answers, by its default model, where the one that `models` has by default can't. Without `semantic` other
-    wordings are other questions. `leading` are the deliveries that lead a flight just now.
+    wordings are other questions. `learned` is what this process knows of the models' own counts of tokens. `leading`
+    are the deliveries that lead a flight just now.
     """
 
     models: Models
@@ -155,4 +157,5 @@ class Tools:
     limits: AnswerLimits
     fallback: Models | None = None
     semantic: Semantic | None = None
+    learned: Learned = field(default_factory=Learned)
     leading: set[asyncio.Task[Any]] = field(default_factory=set)

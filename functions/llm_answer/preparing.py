@@ -1,10 +1,12 @@
 """What is asked of which model: the one that was asked for, or the fallback where the default one can't be had."""
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
-from functions.llm_answer import prompt
 from functions.llm_answer.outcome import Asked, Work
 from functions.llm_answer.ports import Models, Tools
+from functions.llm_answer.prompt import Prompt, compose
 from knts.answer_keys import PROMPT_VERSION
 from knts.clients.ollama import OllamaAway, UnknownModel
 
@@ -45,7 +47,15 @@ async def _of(asked: Asked, tools: Tools, models: Models, *, fallback: bool = Fa
             raise
         raise UnknownModel(error.detail, errors=[{"field": "model", "rule": error.detail}]) from error
     options = asked.request.get("options", {})
-    made = prompt.compose(asked.question, asked.passages, options, model.context, tools.limits.budget, asked.format)
+
+    def composed(passages: Sequence[dict[str, Any]], factor: float | None) -> Prompt:
+        limits = (model.context, tools.limits.budget)
+        return compose(asked.question, passages, options, *limits, asked.format, factor)
+
+    made = composed(asked.passages, tools.learned.factor(model.digest) if model.refuses else None)
+    surely = () if made.certain or not model.refuses else composed(made.shown, None).messages
     # The same evidence may be shown more or less of, and less may be shown of the same answer.
-    version = f"{PROMPT_VERSION}/{tools.limits.prompt}{'/strict' if asked.strict else ''}"
-    return Work(asked, model.name, model.digest, fallback, made.options, version, made.messages, made.shown, made.marks)
+    room = "" if made.room is None else f"/{made.room}"
+    version = f"{PROMPT_VERSION}/{tools.limits.prompt}{room}{'/strict' if asked.strict else ''}"
+    what = (made.options, version, made.messages, made.shown, made.marks, surely)
+    return Work(asked, model.name, model.digest, fallback, *what)

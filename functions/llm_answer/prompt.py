@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from functions.llm_answer.abstention import REFUSAL, told
+from functions.llm_answer.counting import at_most, measured, tokens
 from functions.llm_answer.excerpts import excerpts
 from functions.llm_answer.text import stem, words
 from knts.errors import Permanent
@@ -31,6 +32,8 @@ STRUCTURED = (
 QUESTION = "Question:"  # opens the last line; a model that writes it goes on with the prompt
 FENCE = '"""'  # stands before and after what a passage says
 OVERHEAD = 160  # tokens of SYSTEM, the frame around the passages and the template's own marks
+TEMPLATE = 128  # tokens of the template's own marks, and of what it says by itself
+LEAST_SHOWN = 16  # tokens of passages below which nothing is gained by showing fewer
 LEAST_ROOM = 200  # tokens of passages below which an answer in JSON is not worth asking for
 NEAR_BEST = 0.4  # share of what the best passage has of the question, below which a passage only distracts
 EVERYWHERE = (
@@ -70,13 +73,16 @@ class Prompt:
     """What is asked of the model, and the passages of which it is shown something, in their order.
 
     `marks` are the lines of it that are no passage's words, or their beginning up to a space: an answer that has them
-    copies the prompt.
+    copies the prompt. `certain`: it fits into the context whatever the model takes for a token. `room`, in tokens,
+    is what passages were cut down to in order to fit; None where they did.
     """
 
     messages: list[dict[str, str]]
     options: dict[str, Any]
     shown: list[dict[str, Any]]
     marks: list[str]
+    certain: bool
+    room: int | None
 
 
 def compose(
@@ -86,8 +92,12 @@ def compose(
     model_context: int,
     budget: Budget,
     schema: Mapping[str, Any] | None = None,
+    factor: float | None = None,
 ) -> Prompt:
     """The prompt for a question. `asked` are the request's options, `schema` the JSON Schema of the answer, if any.
+
+    It fits into the context by the tokens that it has at most, or else by those that a `factor` lets expect, which the
+    model's calls taught (`counting.Learned`). Where question and schema alone don't fit, it is as short as can be.
 
     Raises Permanent naming an option that is unknown or of the wrong kind, or for a schema that leaves no room.
     """
@@ -101,18 +111,30 @@ def compose(
     if schema is not None and room < LEAST_ROOM:
         raise Permanent("the schema is too large for the model's context: it leaves no room for passages")
     kept = relevant(question, passages)
-    room = max(min(budget.passages, room) - sum(tokens(_title(passage)) + 6 for passage in kept), 64)
-    texts = excerpts(question, kept, room, tokens)
-    shown = [passage for passage, text in zip(kept, texts, strict=True) if text]
+    room = wanted = max(min(budget.passages, room) - sum(tokens(_title(passage)) + 6 for passage in kept), 64)
+    limit = context - options["num_predict"] - TEMPLATE
+    while True:
+        user, shown, headings = _user(question, kept, room)
+        needed = measured(system, factor) + measured(user, factor)
+        if needed <= limit or room <= LEAST_SHOWN:
+            break
+        room = max(min(room * 3 // 4, room * limit // needed), LEAST_SHOWN)
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    marks = [*headings, FENCE, f"{QUESTION} "]
+    certain = at_most(system) + at_most(user) <= limit
+    return Prompt(messages, options, shown, marks, certain, room if room < wanted else None)
+
+
+def _user(question: str, passages: Sequence[dict[str, Any]], room: int) -> tuple[str, list[dict[str, Any]], list[str]]:
+    """The words of the one who asks, with about `room` tokens of passages; the passages shown, and their headings."""
+    texts = excerpts(question, passages, room, tokens)
+    shown = [passage for passage, text in zip(passages, texts, strict=True) if text]
     headings = [f"{data(_title(passage)) or f'Passage {number}'}:" for number, passage in enumerate(shown, 1)]
     parts = [
         f"{heading}\n{FENCE}\n{data(_cut(text, room))}\n{FENCE}"
         for heading, text in zip(headings, filter(None, texts), strict=True)
     ]
-    last = f"{QUESTION} {harmless(question)}"
-    user = "\n\n".join([*parts, last])
-    messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-    return Prompt(messages, options, shown, [*headings, FENCE, f"{QUESTION} "])
+    return "\n\n".join([*parts, f"{QUESTION} {harmless(question)}"]), shown, headings
 
 
 def relevant(question: str, passages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -128,12 +150,6 @@ def relevant(question: str, passages: Sequence[dict[str, Any]]) -> list[dict[str
     scores = [sum(weight[word] for word in each) for each in have]
     least = NEAR_BEST * max(scores, default=0.0)
     return [passage for passage, score in zip(passages, scores, strict=True) if score >= least]
-
-
-def tokens(text: str) -> int:
-    """About how many tokens a text has, rather too many: a model's own count is known only afterwards."""
-    ascii_letters = len(text.encode("ascii", "ignore"))
-    return ascii_letters // 3 + (len(text) - ascii_letters) + 1
 
 
 def harmless(text: str) -> str:

@@ -11,7 +11,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -30,9 +30,12 @@ MAX_BODY = 16 * 1024 * 1024  # bytes of an answer that is not streamed: a list o
 MAX_TEXT = 400_000  # characters of one answer
 NAMED = 20  # models that are named where another one was asked for
 FIRST = "the first token"
+TOO_LONG = "exceeds the context length"  # what it says to a prompt that must not be cut and does not fit
+REFUSES = (0, 17)  # the version from which it is known to say so (`make test-ollama`); earlier ones may cut it silently
 _BUSY = frozenset({429, 502, 503, 504})
 _CRASHED = 500  # to a chat: the model can't be loaded or its process has died; Ollama starts another one
 _DURATION = re.compile(r"-?(\d+|(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+)")
+_VERSION = re.compile(r"(\d{1,9})\.(\d{1,9})")
 COUNTING = (
     {"role": "user", "content": "Count from one to ten in words."},
     {"role": "assistant", "content": "one, two, three, four, five,"},
@@ -43,6 +46,10 @@ PROBE = {"temperature": 0.0, "num_predict": 4}
 
 class UnknownModel(Permanent):
     """Ollama does not have the model."""
+
+
+class PromptTooLong(Permanent):
+    """The prompt has more tokens than the context, and was not cut: nothing has come of the call."""
 
 
 class OllamaAway(Temporary):
@@ -105,6 +112,7 @@ class Model:
     name: str
     digest: str
     context: int  # tokens, prompt and answer together
+    refuses: bool = False  # whether its server refuses a prompt that is too long, and never cuts it
 
 
 @dataclass(frozen=True)
@@ -164,14 +172,24 @@ class Ollama:
         try:
             listed = await self._call("GET", "/api/tags")
             shown = await self._shown(name, listed)
+            refuses = await self._refuses()
         except OllamaAway:
             if known:  # cached answers of this model can still be served
                 log.warning("Ollama is away; believing what was last known of its model", extra={"model": name})
                 return known
             raise
-        found = describe(name, shown, listed)
+        found = replace(describe(name, shown, listed), refuses=refuses)
         self._models[name] = (time.monotonic() + self.limits.model_cache, found)
         return found
+
+    async def _refuses(self) -> bool:
+        """Whether a prompt that is too long is refused, by the server's version; where it tells none, it is not."""
+        try:
+            version = str((await self._call("GET", "/api/version")).get("version"))
+        except Permanent:
+            return False
+        numbers = _VERSION.match(version)
+        return numbers is not None and (int(numbers[1]), int(numbers[2])) >= REFUSES
 
     async def _shown(self, name: str, listed: Mapping[str, Any]) -> dict[str, Any]:
         """A model's description. Raises UnknownModel: Ollama says 404, or 400 or 500 to what can't be a name."""
@@ -198,8 +216,8 @@ class Ollama:
         `format` the model can write nothing else than JSON of that form, as far as Ollama follows the schema.
 
         Raises OllamaAway (no connection, Ollama is busy, or the model failed so often that it is let rest; nothing has
-        come yet), UnknownModel, StreamBroken (it broke off, failed or was too slow) or another Permanent (Ollama
-        refuses the request).
+        come yet), UnknownModel, PromptTooLong, StreamBroken (it broke off, failed or was too slow) or another Permanent
+        (Ollama refuses the request).
         """
         breaker = self._breaker(model)
         if wait := breaker.wait(time.monotonic()):
@@ -258,6 +276,9 @@ class Ollama:
     ) -> AsyncGenerator[str | Done, None]:
         body = {"model": model, "messages": list(messages), "options": dict(options), "stream": True}
         body["keep_alive"] = keep_alive(self.limits.keep_alive)
+        body["truncate"] = body["shift"] = (
+            False  # or it leaves passages out, before it writes or meanwhile, and is silent
+        )
         body["think"] = False  # a model that can think does so otherwise, and has no tokens left to answer with
         if format is not None:
             body["format"] = dict(format)
@@ -408,6 +429,8 @@ async def _check(response: aiohttp.ClientResponse, model: str) -> None:
     if response.status == 200:
         return
     said = _reason(await _body(response))
+    if response.status == 400 and TOO_LONG in said:
+        raise PromptTooLong(f"the prompt is too long for the model {model[:100]!r}: {said}")
     if response.status == 404:
         raise UnknownModel(f"the model {model[:100]!r} is unknown: {said}")
     if response.status in _BUSY:

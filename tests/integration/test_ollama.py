@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from knts.clients.ollama import Done, Model, Ollama, OllamaLimits, StreamBroken, UnknownModel, describe, keep_alive
+from knts.clients.ollama import (
+    Done,
+    Model,
+    Ollama,
+    OllamaLimits,
+    PromptTooLong,
+    StreamBroken,
+    UnknownModel,
+    describe,
+    keep_alive,
+)
 from knts.errors import KntsError, Permanent, Temporary
 from knts.settings import OllamaServer, SettingsError, read
 from tests.scripted_ollama import WAIT_FOREVER, ScriptedOllama, Step, done, line, says
@@ -45,6 +55,7 @@ async def test_an_answer_comes_in_pieces_and_with_its_tokens(scripted: ScriptedO
     asked = scripted.asked[0]
     assert (asked["messages"], asked["options"], asked["stream"]) == (MESSAGES, {"num_ctx": 4096}, True)
     assert asked["keep_alive"] == "30m"
+    assert (asked["truncate"], asked["shift"]) == (False, False)  # else passages are left out without a word
     assert asked["think"] is False  # else a model that can think does, and its tokens are used up
 
 
@@ -55,6 +66,17 @@ class TestModels:
             assert scripted.described == 1
             scripted.down = 503
             assert (await ollama.model()).digest == "d1"
+
+    @pytest.mark.parametrize(
+        ("version", "refuses"),
+        [("0.17.0", True), ("0.18.1-rc2", True), ("1.0.0", True), ("0.16.9", False), ("0.0.0", False), ("dev", False)],
+    )
+    async def test_a_server_refuses_what_is_too_long_from_a_version_on(
+        self, scripted: ScriptedOllama, version: str, *, refuses: bool
+    ) -> None:
+        scripted.version = version
+        async with client(scripted.url) as ollama:
+            assert (await ollama.model()).refuses is refuses
 
     async def test_its_digest_is_asked_for_again_in_time(self, scripted: ScriptedOllama) -> None:
         async with client(scripted.url, OllamaLimits(model_cache=0.001)) as ollama:
@@ -148,6 +170,12 @@ class TestBrokenStreams:
         scripted.scripts = [steps]
         async with client(scripted.url, QUICK) as ollama:
             with pytest.raises(StreamBroken, match=reason):
+                await answer(ollama)
+
+    async def test_a_prompt_that_is_too_long_is_told_apart(self, scripted: ScriptedOllama) -> None:
+        scripted.scripts = [(400, "the input length exceeds the context length")]
+        async with client(scripted.url) as ollama:
+            with pytest.raises(PromptTooLong, match="exceeds the context"):
                 await answer(ollama)
 
     @pytest.mark.parametrize(

@@ -11,10 +11,20 @@ class TestARealOllama(OllamaContract):
 
 class TestWhereThePackagedModelDiffers:
     async def test_a_prompt_beyond_the_context_is_cut_without_a_word(self, ollama: aiohttp.ClientSession) -> None:
-        """So llm-answer counts its tokens itself, rather too many."""
+        """So llm-answer asks for a refusal, and counts what a prompt can have at most."""
         long = [{"role": "user", "content": "word " * 2000}]
         said = await whole(ollama, "/api/chat", asked(messages=long, options={"num_ctx": 256}))
         assert said["prompt_eval_count"] <= 256
+
+    async def test_an_answer_may_end_where_the_context_does_rather_than_lose_its_passages(
+        self, ollama: aiohttp.ClientSession
+    ) -> None:
+        endless = [{"role": "user", "content": "Count from 1 to 1000."}]
+        options = {"num_ctx": 256, "num_predict": 600}
+        said = await whole(ollama, "/api/chat", asked(messages=endless, options=options, shift=False))
+        if said["eval_count"] > 200:  # else it stopped by itself
+            assert said["done_reason"] == "length"
+        assert said["prompt_eval_count"] + said["eval_count"] <= 257
 
     async def test_it_has_embeddings(self, ollama: aiohttp.ClientSession) -> None:
         body = {"model": MODEL, "input": [CAPITAL[0]["content"], "Paris is the capital of France."]}

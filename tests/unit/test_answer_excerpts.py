@@ -5,8 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions.llm_answer.counting import tokens
 from functions.llm_answer.excerpts import GAP, excerpts
-from functions.llm_answer.prompt import tokens
 from functions.llm_answer.text import sentences
 
 
@@ -22,7 +22,7 @@ def test_the_sentence_that_is_asked_for_comes_first_then_what_stands_beside_it()
     text = "It is windy. Waves are high. Anna keeps the lighthouse. She is old. Ships pass. Gulls cry."
     question, words = "Who keeps the lighthouse?", passages(text, "Other people live elsewhere.")
     assert excerpts(question, words, 10, tokens) == ["Anna keeps the lighthouse.", ""]
-    assert excerpts(question, words, 20, tokens) == ["Waves are high. Anna keeps the lighthouse. She is old.", ""]
+    assert excerpts(question, words, 22, tokens) == ["Waves are high. Anna keeps the lighthouse. She is old.", ""]
 
 
 def test_a_gap_is_shown() -> None:

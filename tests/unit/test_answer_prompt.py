@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.llm_answer.prompt import FENCE, Budget, compose, data, harmless, relevant, tokens
+from functions.llm_answer.counting import MARGIN, tokens
+from functions.llm_answer.prompt import FENCE, TEMPLATE, Budget, compose, data, harmless, relevant
 from knts.errors import Permanent
 
 BUDGET = Budget(context=4096, passages=1000, answer=200)
@@ -122,6 +123,38 @@ def test_a_passage_that_is_too_long_by_itself_is_cut() -> None:
     assert prompt.shown == [long]
 
 
-@pytest.mark.parametrize(("text", "least"), [("word " * 300, 300), ("東京" * 100, 200), ("", 1)])
-def test_tokens_are_counted_rather_too_high(text: str, least: int) -> None:
-    assert tokens(text) >= least
+KINDS = (
+    "word " * 60,
+    "0123456789" * 20,
+    "東京都。" * 40,
+    'if (a[0] != "<|b|>") {}\n' * 12,
+    "🗼" * 60,
+    "ß" * 90,
+    '"""' * 50,
+)
+
+
+@given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=9), st.sampled_from([1024, 2048, 8192]))
+def test_no_prompt_has_more_tokens_than_the_context_whatever_a_token_is(texts: list[str], context: int) -> None:
+    budget = Budget(context=8192, passages=4000, answer=100)
+    prompt = compose("Why 7?", [passage(text, at) for at, text in enumerate(texts)], {}, context, budget)
+    read = sum(len(message["content"].encode()) for message in prompt.messages)
+    assert read + TEMPLATE + prompt.options["num_predict"] <= context == prompt.options["num_ctx"]
+    assert prompt.certain
+    assert prompt.shown
+
+
+def test_what_calls_taught_lets_a_small_context_be_filled() -> None:
+    texts = [passage(f"Sentence {at} tells that the keeper sleeps. " * 10, at) for at in range(9)]
+    budget = Budget(context=1024, passages=4000, answer=100)
+    sure, taught = (compose("Who sleeps?", texts, {}, 1024, budget, factor=factor) for factor in (None, 0.75))
+    sizes = [len(each.messages[-1]["content"]) for each in (sure, taught)]
+    assert sizes[1] > 2.5 * sizes[0]
+    assert (sure.certain, taught.certain) == (True, False)
+    assert tokens(taught.messages[-1]["content"]) * 0.75 * MARGIN < 1024 - 100 - TEMPLATE
+
+
+def test_a_question_that_may_be_too_long_by_itself_is_not_called_certain_to_fit() -> None:
+    prompt = asked("Why? " * 1000, passage("Because. " * 100), context=2048)
+    assert not prompt.certain
+    assert tokens("Because. " * 100) > 100 > tokens(prompt.messages[-1]["content"]) - tokens("Why? " * 1000)
