@@ -1,4 +1,4 @@
-"""A prompt fits into the model's context: by what it has at most, by what calls taught, or with less, after a refusal."""
+"""A prompt fits into the model's context: by what it has at most, by what calls taught, or with less if refused."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.llm_answer.counting import MARGIN, tokens
+from functions.llm_answer.ports import AnswerLimits
 from functions.llm_answer.prompt import FENCE, TEMPLATE, Budget, compose, data, harmless, relevant
 from knts.errors import Permanent
 
@@ -142,6 +143,12 @@ def test_no_prompt_has_more_tokens_than_the_context_whatever_a_token_is(texts: l
     assert read + TEMPLATE + prompt.options["num_predict"] <= context == prompt.options["num_ctx"]
     assert prompt.certain
     assert prompt.shown
+
+
+@pytest.mark.parametrize("text", KINDS)
+def test_the_default_settings_leave_room_for_all_that_is_to_be_shown(text: str) -> None:
+    prompt = compose("Why? " * 100, [passage(text * 9, at) for at in range(20)], {}, 8192, AnswerLimits().budget)
+    assert (prompt.certain, prompt.room) == (True, None)
 
 
 def test_what_calls_taught_lets_a_small_context_be_filled() -> None:
