@@ -16,6 +16,7 @@ from bench.measure import machine, table
 
 PARTS = {
     "retrieval": "bench.eval.retrieval",
+    "neighbours": "bench.neighbours",
     "citations": "bench.citations",
     "abstention": "bench.abstention",
     "wording": "bench.wording",

@@ -38,14 +38,19 @@ class Passage:
 
 
 def choose(hits: Iterable[Ranked], most: int) -> list[Passage]:
-    """At most `most` of the hits, those best that do not repeat a better one; as passages, the best first."""
+    """The passages of an answer, the best first: of at most `most` of the hits, neighbours joined."""
+    return joined(different(hits, most))
+
+
+def different(hits: Iterable[Ranked], most: int) -> list[Ranked]:
+    """At most `most` of the hits, the best ones that do not repeat a better one."""
     chosen: list[Ranked] = []
     for hit in hits:
         if len(chosen) == most:
             break
         if not any(repeats(hit.chunk, better.chunk) for better in chosen):
             chosen.append(hit)
-    return joined(chosen)
+    return chosen
 
 
 def repeats(one: Chunk, better: Chunk) -> bool:
