@@ -1,4 +1,4 @@
-"""`python -m bench.neighbours`: how often a prompt holds the answer, by what is done with passages that follow each other.
+"""`python -m bench.neighbours`: how often a prompt holds the answer, by what is done with neighbouring passages.
 
 Articles of SQuAD 2 (`KNTS_DATA`), each a document of its paragraphs, cut as index-document cuts them; its answerable
 questions; chunks ranked by BM25 in memory, as a stand-in for search. Compared are the chosen chunks apart, joined where
