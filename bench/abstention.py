@@ -1,8 +1,14 @@
 """`python -m bench.abstention`: whether what is decided before the first word is right, at every threshold.
 
-Three kinds of questions from SQuAD 2 (`KNTS_DATA`), each with the passages that the search function finds for it in a
-real Typesense: answerable ones; unanswerable ones, which were written to look as if their passage held the answer; and
-the answerable ones again over the half of the articles that theirs is not among.
+Each question comes with the passages that the search function finds for it in a real Typesense, by words and by the
+packaged embedding model. Two collections:
+
+- **SQuAD 2** (`KNTS_DATA`; left out where it is missing): answerable questions; unanswerable ones, which were written
+  to look as if their passage held the answer; and the answerable ones again over the half of the articles that theirs
+  is not among.
+- **Our own** (`bench/eval/handbook.jsonl`, an invented firm's handbook and beginnings of books whose copyright is over,
+  among this repository's documents): paraphrases, which share next to no word with the passage that answers them;
+  questions off the topic of all documents; questions beside it, which a document could answer and does not.
 """
 
 import argparse
@@ -10,34 +16,54 @@ import asyncio
 import json
 import random
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.eval import judged
+from bench.eval.judged import DATA, HANDBOOK, lines, own
 from bench.headlines import headline
 from bench.intervals import share
 from bench.measure import table
-from bench.retrieval import DATA, MEMORY, SCOPE, Collection, EverythingIsCurrent, index
-from functions.llm_answer.abstention import LEAST, Signals, before, signals
+from functions.index_document.documents import chunks
+from functions.llm_answer.abstention import LEAST_BY_MEANING, LEAST_BY_WORDS, Signals, before, signals
 from functions.search import passages
+from functions.search.meaning import Meanings
 from functions.search.memory import Memory
 from functions.search.query import question
 from functions.search.retrieval import Wanted, find
+from knts import events
+from knts.clients.chunks import Chunks
 from knts.clients.typesense import Typesense
 from knts.clients.typesense_search import ChunkSearch
+from knts.clients.vectors import Passage, Vectors
+from knts.embeddings import Model
+from knts.local.model.minilm import DIMENSION, NAME, MiniLM
 from knts.local.servers import Typesense as TypesenseChild
 from knts.local.servers import started
+from knts.lookup import Scope
 from knts.settings import TypesenseServer
 
 ANSWERABLE, UNANSWERABLE, ELSEWHERE = "answerable", "unanswerable", "about other documents"
+PARAPHRASES, LOST, OFF_TOPIC, BESIDE = (
+    "paraphrases",
+    "paraphrases whose passage is not found",
+    "off topic",
+    "beside the topic",
+)
+AIMS = {ANSWERABLE: "≤ 5 %", UNANSWERABLE: "≥ 80 %"}
+GOOD = (ANSWERABLE, PARAPHRASES)
 REFUSED = 0.05  # of the answerable that may be refused at most
 FOLDS, SEED = 5, 20261
-BY: dict[str, Callable[[Signals], float]] = {
+SCOPE, MEMORY, MODEL = Scope("bench"), 64 * 2**20, Model(NAME, DIMENSION)
+SIGNALS: Mapping[str, Callable[[Signals], float]] = {
     "coverage": lambda each: each.coverage,
     "names": lambda each: 0.5 if each.names is None else each.names,
     "denied": lambda each: -float(each.denied),
-    "trust (coverage and names)": lambda each: each.trust,
+    "words: coverage and names": lambda each: replace(each, likeness=None).trust,
+    "likeness": lambda each: each.likeness or 0.0,
+    "trust: likeness and words": lambda each: each.trust,
 }
 
 
@@ -50,44 +76,121 @@ class Question:
 
     @property
     def signals(self) -> Signals:
-        return signals(self.text, self.passages) or Signals(1.0, None, denied=False)
+        return signals(self.text, self.passages) or Signals(1.0, None, denied=False, likeness=1.0)
+
+    @property
+    def refused(self) -> bool:
+        return before(self.text, self.passages) is not None
+
+    @property
+    def refused_by_words(self) -> bool:
+        """What happens where nothing embeds."""
+        known = [{name: value for name, value in each.items() if name != "likeness"} for each in self.passages]
+        return before(self.text, [{**each, "embedded_by": ""} for each in known]) is not None
 
 
-async def asked(server: TypesenseChild) -> dict[str, list[Question]]:
+class Current:
+    """Stands for the records: nothing is replaced while we measure."""
+
+    async def current(self, tenant: str, ids: Iterable[str]) -> dict[str, int]:
+        return dict.fromkeys(ids, 1)
+
+
+class InProcess:
+    """Embeds in this process by the packaged model; a text that was embedded before is known."""
+
+    def __init__(self) -> None:
+        self.model = MiniLM()
+        self.known: dict[str, list[float]] = {}
+
+    async def embed(self, model: str, texts: Sequence[str], seconds: float | None = None) -> list[list[float]]:
+        for text in texts:
+            if text not in self.known:
+                self.known[text] = self.model.embed(text)[0]
+        return [self.known[text] for text in texts]
+
+
+@dataclass(frozen=True)
+class Library:
+    """A collection of documents in Typesense, with their embeddings."""
+
+    server: TypesenseChild
+    embedder: InProcess
+    name: str
+
+    async def load(self, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Write documents as index-document does."""
+        written: list[bytes] = []
+        for each in documents:
+            data = {"id": each["id"], "version": 1, "title": each["title"].replace("_", " "), "text": each["text"]}
+            written += chunks(events.new_event(events.DOCUMENT_UPSERTED, "/bench", data, tenant=SCOPE.tenant))
+        async with Typesense(self._server) as typesense:
+            if refused := [reason for reason in await Chunks(typesense).add(written) if reason]:
+                raise SystemExit(f"{self.name}: {len(refused)} chunks were refused: {refused[0]}")
+            cut = [Passage(json.loads(line)) for line in written]
+            made = await self.embedder.embed(NAME, [each.text for each in cut])
+            await Vectors(typesense).add(MODEL, zip(cut, made, strict=True))
+
+    async def ask(self, texts: Iterable[str]) -> list[Question]:
+        """The questions with the passages that search finds."""
+        async with Typesense(self._server) as typesense:
+            meanings = Meanings(Vectors(typesense), self.embedder, seconds=60.0)
+            search = Memory(ChunkSearch(typesense), MEMORY, meanings=meanings).at("nothing is written meanwhile")
+            asked = []
+            for text in texts:
+                wanted = Wanted(limit=passages.CANDIDATES)
+                page = await find(search, Current(), SCOPE, question(text), wanted, loosely=True)
+                chosen = passages.choose(page.hits, passages.DEFAULT)
+                asked.append(Question(text, [passages.passage(each) for each in chosen]))
+            return asked
+
+    @property
+    def _server(self) -> TypesenseServer:
+        return TypesenseServer(url=self.server.url, api_key="bench", collection=self.name)
+
+
+async def everything(server: TypesenseChild) -> dict[str, list[Question]]:
     """The questions of each kind."""
-    rows = [json.loads(line) for line in (DATA / "qa/squad2_dev300.jsonl").read_text().splitlines()]
-    documents = [json.loads(line) for line in (DATA / "qa/squad2_passages.jsonl").read_text().splitlines()]
-    article = {each["id"]: each["title"] for each in documents}
-    titles = sorted(set(article.values()))
-    halves = (set(titles[::2]), set(titles[1::2]))
-    able, unable = ([row for row in rows if row["answerable"] == kind] for kind in (True, False))
-    found: dict[str, list[Question]] = {}
-    found[ANSWERABLE] = await _found(server, "all", documents, able)
-    found[UNANSWERABLE] = await _found(server, "all", (), unable)
-    found[ELSEWHERE] = []
-    for number, half in enumerate(halves):
-        there = [each for each in documents if each["title"] in half]
-        others = [row for row in able if article[row["passage_id"]] not in half]
-        found[ELSEWHERE] += await _found(server, f"half{number}", there, others)
+    embedder = InProcess()
+    found = await ours(server, embedder)
+    if (DATA / "qa").is_dir():
+        return await squad(server, embedder) | found
+    print(f"SQuAD is left out: {DATA / 'qa'} is missing (KNTS_DATA names the folder)\n")
     return found
 
 
-async def _found(
-    server: TypesenseChild, name: str, documents: Sequence[dict[str, Any]], rows: Iterable[dict[str, Any]]
-) -> list[Question]:
-    async with Typesense(TypesenseServer(url=server.url, api_key="bench", collection=name)) as typesense:
-        if documents:
-            named = [{**each, "title": each["title"].replace("_", " ")} for each in documents]
-            await index(typesense, Collection(name, named, {}, {}))
-        search = Memory(ChunkSearch(typesense), MEMORY).at("nothing is written meanwhile")
-        found = []
-        for row in rows:
-            wanted = Wanted(limit=passages.CANDIDATES)
-            asking = question(row["question"])
-            page = await find(search, EverythingIsCurrent(), SCOPE, asking, wanted, loosely=True)
-            chosen = passages.choose(page.hits, passages.DEFAULT)
-            found.append(Question(row["question"], [passages.passage(each) for each in chosen]))
-        return found
+async def ours(server: TypesenseChild, embedder: InProcess) -> dict[str, list[Question]]:
+    """Our own kinds. Where search does not find the passage of a paraphrase, to refuse is right."""
+    library = Library(server, embedder, "own")
+    await library.load([*own().documents, *lines(HANDBOOK)])
+    rows = lines(judged.PARAPHRASES)
+    asked = dict(zip([each["question"] for each in rows], await library.ask(r["question"] for r in rows), strict=True))
+    found: dict[str, list[Question]] = {PARAPHRASES: [], LOST: [], OFF_TOPIC: [], BESIDE: []}
+    for row in rows:
+        one = asked[row["question"]]
+        shown = any(each["document_id"] == row.get("document") for each in one.passages)
+        found[row.get("kind") or (PARAPHRASES if shown else LOST)].append(one)
+    return found
+
+
+async def squad(server: TypesenseChild, embedder: InProcess) -> dict[str, list[Question]]:
+    """SQuAD's kinds."""
+    rows, documents = lines(DATA / "qa/squad2_dev300.jsonl"), lines(DATA / "qa/squad2_passages.jsonl")
+    article = {each["id"]: each["title"] for each in documents}
+    titles = sorted(set(article.values()))
+    able, unable = ([row for row in rows if row["answerable"] == kind] for kind in (True, False))
+    library = Library(server, embedder, "all")
+    await library.load(documents)
+    found = {
+        ANSWERABLE: await library.ask(row["question"] for row in able),
+        UNANSWERABLE: await library.ask(row["question"] for row in unable),
+        ELSEWHERE: [],
+    }
+    for number, half in enumerate((set(titles[::2]), set(titles[1::2]))):
+        library = Library(server, embedder, f"half{number}")
+        await library.load(each for each in documents if each["title"] in half)
+        found[ELSEWHERE] += await library.ask(row["question"] for row in able if article[row["passage_id"]] not in half)
+    return found
 
 
 def area(good: Sequence[float], bad: Sequence[float]) -> float:
@@ -113,46 +216,52 @@ def crossed(good: Sequence[float], bad: Sequence[float]) -> tuple[list[bool], li
     return refused, abstained
 
 
-def report(found: dict[str, list[Question]]) -> None:
-    """Print the three tables."""
+def report(found: Mapping[str, Sequence[Question]]) -> None:
+    """Print the tables."""
     told = {kind: [each.signals for each in every] for kind, every in found.items()}
-    print(f"As set: abstained when trust < {LEAST}, or what is asked for is denied\n")
+    head = ("questions", "abstained (95 %)", "the same passages judged by words alone")
     rows = [
-        (kind, share(before(each.text, each.passages) is not None for each in every)) for kind, every in found.items()
+        (kind, share(each.refused for each in every), share(each.refused_by_words for each in every))
+        for kind, every in found.items()
     ]
-    for (kind, abstained), aim in zip(rows, ("≤ 5 %", "≥ 80 %", ""), strict=True):
-        headline("abstention", f"{kind}: abstained", abstained, aim)
-    print(table(("questions", "abstained (95 %)"), rows))
-    print(f"\nBy signal: area under the curve; abstained at {100 * REFUSED:.0f} % refused, {FOLDS} folds\n")
-    lines = []
-    for name, of in BY.items():
-        good = [of(each) for each in told[ANSWERABLE]]
-        cells = [name]
-        for kind in (UNANSWERABLE, ELSEWHERE):
-            bad = [of(each) for each in told[kind]]
+    for kind, abstained, _ in rows:
+        headline("abstention", f"{kind}: abstained", abstained, AIMS.get(kind, ""))
+    print(f"As set: abstained when trust < {LEAST_BY_MEANING} ({LEAST_BY_WORDS} by words alone), or what is asked for")
+    print(f"is denied\n\n{table(head, rows)}")
+    for kind in GOOD:
+        if kind in told:
+            against = [other for other in told if other not in (*GOOD, LOST)]
+            print(f"\nBy signal, {kind} against the others: area under the curve; abstained at {100 * REFUSED:.0f} %")
+            print(f"refused, {FOLDS} folds\n")
+            print(table(("signal", *against), list(_by_signal(told, kind, against))))
+    print("\nThe whole curve, by trust: abstained\n")
+    curve = [(f"< {step / 20:.2f}", *_below(told, step / 20)) for step in range(1, 15)]
+    print(table(("trust", *told), curve))
+
+
+def _by_signal(told: Mapping[str, Sequence[Signals]], kind: str, against: Sequence[str]) -> Iterator[list[str]]:
+    for name, of in SIGNALS.items():
+        good, cells = [of(each) for each in told[kind]], [name]
+        for other in against:
+            bad = [of(each) for each in told[other]]
             refused, abstained = crossed(good, bad)
-            cells += [f"{area(good, bad):.2f}", f"{share(abstained)} at {100 * sum(refused) / len(refused):.1f} %"]
-        lines.append(cells)
-    print(table(("signal", UNANSWERABLE, "abstained", ELSEWHERE, "abstained"), lines))
-    print("\nThe whole curve, by trust\n")
-    curve = []
-    for step in range(1, 14):
-        least = step / 20
-        curve.append((f"{least:.2f}", *(share(each.trust < least for each in told[kind]) for kind in found)))
-    print(table(("trust <", *(f"{kind}: abstained" for kind in found)), curve))
+            cells.append(f"{area(good, bad):.2f}; {share(abstained)} at {100 * sum(refused) / len(refused):.1f} %")
+        yield cells
+
+
+def _below(told: Mapping[str, Sequence[Signals]], least: float) -> Iterator[str]:
+    for every in told.values():
+        yield share(each.trust < least for each in every)
 
 
 def main() -> None:
     """Measure and print."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    if not (DATA / "qa").is_dir():
-        print(f"bench.abstention: skipped, {DATA / 'qa'} is missing (KNTS_DATA names the folder)")
-        return
     with tempfile.TemporaryDirectory() as home:
         child = TypesenseChild(Path(home, "data"), Path(home, "log"), "bench")
         process = started(child)
         try:
-            found = asyncio.run(asked(child))
+            found = asyncio.run(everything(child))
         finally:
             process.stop()
     report(found)

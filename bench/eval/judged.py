@@ -17,6 +17,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = Path(os.environ.get("KNTS_DATA", ROOT.parent / "shared" / "data"))
 OWN, ANSWERED = "own docs", "squad2"
+HANDBOOK = Path(__file__).with_name("handbook.jsonl")  # documents of our own to ask paraphrases of
+PARAPHRASES = Path(__file__).with_name("paraphrases.jsonl")
 OWN_PLACES = ("README.md", "docs/*.md", "docs/decisions/*.md", "functions/*/README.md")
 
 Hit = tuple[str, str]  # a passage that was found: its document's id, and its text

@@ -1,13 +1,14 @@
 """Abstention: whether the passages can hold the answer at all, and whether the model says that they don't. Pure.
 
-Before the first word it is decided by what the passages have of the question: its words, those with a capital or a
-digit above all, and whether they deny what it denies. Words tell well whether the documents speak of a matter at all,
-and badly whether what they say of it is the answer: `python -m bench.abstention` measures both.
+Before the first word it is decided by what the passages have of the question: its meaning, where search knows how like
+it they are; its words, those with a capital or a digit above all; and whether they deny what it denies. Both tell well
+whether the documents speak of a matter at all, and badly whether what they say of it is the answer:
+`python -m bench.abstention` measures it.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,14 @@ REFUSAL = "The documents do not tell."  # what the prompt asks the model to say
 
 MOST_WORDS = 100  # of a question that are looked at, since each is held against every word of the passages
 
-LEAST = 0.27  # of `Signals.trust`, below which it is not worth trying; python -m bench.abstention prints the curve
-NAMED = 0.2  # what it counts that the question's names are all there, or all missing
+# Of `Signals.trust`, below which it is not worth trying; python -m bench.abstention prints the curves.
+LEAST_BY_WORDS = 0.27
+LEAST_BY_MEANING = 0.3
+NAMED = 0.2  # what it counts that the question's names are all there, or all missing, where words alone are known
+NAMED_BESIDE, COVERED_BESIDE = 0.05, 0.3  # what names, and coverage, count beside a likeness
+BY_CHANCE = 0.3  # coverage up to which some passage comes by chance, and which counts nothing beside a likeness
+# The models whose likeness these numbers were measured on: others have other scales. By all others words alone decide.
+MEASURED = frozenset(("all-minilm", "all-minilm:22m", "all-minilm:latest"))
 AT_ITS_HEAD = 3  # words of a question among which a "not" denies what it asks for, and no circumstance of it
 EXCEPTIONS = frozenset(("except", "exclud", "unles", "fail", "lack", "refus", "unabl"))  # stems that deny too
 BESIDE = 0.6  # what a word of the question counts that stands in a title or in the neighbouring sentence
@@ -37,17 +44,27 @@ class Signals:
     """What the place that speaks most of what a question asks has of it.
 
     `coverage` is the share of the question's informative words, 0 to 1, rare ones counting more; `names` the share of
-    its names and numbers that stand there, None without any; `denied` whether it denies something and they do not.
+    its names and numbers that stand there, None without any; `denied` whether it denies something and they do not;
+    `likeness` how like the likest passage is to it in meaning, None where that is not known.
     """
 
     coverage: float
     names: float | None
     denied: bool
+    likeness: float | None = None
 
     @property
     def trust(self) -> float:
         """One number, about 0 to 1: the less, the less it is worth trying."""
-        return self.coverage + (0.0 if self.names is None else NAMED * (2 * self.names - 1))
+        named = 0.0 if self.names is None else 2 * self.names - 1
+        if self.likeness is None:
+            return self.coverage + NAMED * named
+        return self.likeness + COVERED_BESIDE * max(0.0, self.coverage - BY_CHANCE) + NAMED_BESIDE * named
+
+    @property
+    def enough(self) -> bool:
+        """Whether it is worth trying."""
+        return self.trust >= (LEAST_BY_WORDS if self.likeness is None else LEAST_BY_MEANING)
 
 
 def before(question: str, passages: Sequence[Mapping[str, Any]]) -> str | None:
@@ -60,7 +77,7 @@ def before(question: str, passages: Sequence[Mapping[str, Any]]) -> str | None:
     found = signals(question, passages)
     if found is None:
         return None
-    if found.trust < LEAST:
+    if not found.enough:
         return UNRELATED
     return DENIED if found.denied else None
 
@@ -84,11 +101,19 @@ def signals(question: str, passages: Sequence[Mapping[str, Any]]) -> Signals | N
         )
         if had / sum(weight.values()) > coverage:
             best, coverage = place, had / sum(weight.values())
+    likeness = likest(passages)
     if best is None:
-        return Signals(0.0, None, denied=False)
+        return Signals(0.0, None, denied=False, likeness=likeness)
     named = {stem(word.folded) for word in _names(every, question)}
     there = {word for word in named if meant.get(word, word) in best.near}
-    return Signals(coverage, len(there) / len(named) if named else None, _asks_what_is_not(every) and not best.denies)
+    denied = _asks_what_is_not(every) and not best.denies
+    return Signals(coverage, len(there) / len(named) if named else None, denied, likeness)
+
+
+def likest(passages: Iterable[Mapping[str, Any]]) -> float | None:
+    """How like the question the likest passage is; None where no model that is measured has told."""
+    known = (passage["likeness"] for passage in passages if passage.get("embedded_by") in MEASURED)
+    return max(known, default=None)
 
 
 def _asks_what_is_not(every: Sequence[Word]) -> bool:

@@ -10,9 +10,9 @@ score times how near, for theirs, those are that have one. And meaning weighs le
 of a few need not be near.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from functions.search.ranking import DIGITS, Ranked
 from knts.embeddings import STEPS, Near, Vector, moved, product, unpacked
@@ -24,11 +24,15 @@ PULL = 1.0  # of all of them together; the question itself counts as much
 
 @dataclass(frozen=True)
 class Nearness:
-    """A question's embedding and the passages nearest to it, the nearest first, of `among` that have an embedding."""
+    """A question's embedding and the passages nearest to it, the nearest first, of `among` that have an embedding.
+
+    `model` made the embeddings.
+    """
 
     question: Vector
     passages: Sequence[Near]
     among: int
+    model: str = ""
 
     @property
     def ids(self) -> list[str]:
@@ -62,6 +66,17 @@ def fused(ranked: Sequence[Ranked], nearness: Nearness, embedded: Embedded | Non
     both = _sums(by_words, _between(moved_to), unknown, weight)
     found = [Ranked(each.chunk, round(both[each.chunk.id] * scale, DIGITS)) for each in ranked]
     return sorted(found, key=lambda each: (-each.score, each.chunk.document_id, each.chunk.number))
+
+
+def liked(ranked: Iterable[Ranked], nearness: Nearness) -> list[Ranked]:
+    """The passages with their likeness to the question, as far as it is known: of the nearest."""
+    likeness = {each.chunk_id: round(each.likeness, DIGITS) for each in nearness.passages}
+    return [
+        replace(each, likeness=likeness[each.chunk.id], embedded_by=nearness.model)
+        if each.chunk.id in likeness
+        else each
+        for each in ranked
+    ]
 
 
 def _moved(question: Vector, best: Mapping[str, float], vectors: Mapping[str, Vector]) -> dict[str, float]:

@@ -56,7 +56,7 @@ class Meanings:
             telemetry.count("knts.search.by_words")
             return None
         found = await self.vectors.nearest(scope, model, vector, NEAREST)
-        return Nearness(vector, found.passages, found.among)
+        return Nearness(vector, found.passages, found.among, model.name)
 
     async def embedded(self, scope: Scope, ids: Sequence[str]) -> set[str]:
         """Those of these passages within the scope that have an embedding."""

@@ -21,8 +21,15 @@ class Passage:
     `text` is the document's from `start` to `end`.
     """
 
-    chunks: Sequence[Chunk]
-    score: float
+    hits: Sequence[Ranked]
+
+    @property
+    def chunks(self) -> list[Chunk]:
+        return [each.chunk for each in self.hits]
+
+    @property
+    def score(self) -> float:
+        return max(each.score for each in self.hits)
 
     @property
     def start(self) -> int:
@@ -37,9 +44,23 @@ class Passage:
         return self.chunks[0].text + "".join(f"{chunk.lead or ''}{chunk.text}" for chunk in self.chunks[1:])
 
 
-def choose(hits: Iterable[Ranked], most: int) -> list[Passage]:
-    """The passages of an answer, the best first: of at most `most` of the hits, neighbours joined."""
-    return joined(different(hits, most))
+def choose(hits: Sequence[Ranked], most: int) -> list[Passage]:
+    """The passages of an answer, the best first: of at most `most` of the hits, neighbours joined.
+
+    The last place is kept for the hit whose meaning is most like the question's: where that is asked in other words
+    than the passage has, words put others first that share nothing but these.
+    """
+    best, nearest = different(hits, most), likest(hits)
+    if nearest and len(best) > 1 and not any(repeats(nearest.chunk, each.chunk) for each in best):
+        best = [*best[: most - 1], nearest]
+    return joined(best)
+
+
+def likest(hits: Iterable[Ranked]) -> Ranked | None:
+    """The hit whose meaning is most like the question's; None where it is known of none."""
+    return max(
+        (each for each in hits if each.likeness is not None), key=lambda each: each.likeness or 0.0, default=None
+    )
 
 
 def different(hits: Iterable[Ranked], most: int) -> list[Ranked]:
@@ -79,7 +100,7 @@ def joined(chosen: Iterable[Ranked]) -> list[Passage]:
             runs.append([each])
     places = {each.chunk.id: place for place, each in enumerate(ranked)}
     runs.sort(key=lambda run: min(places[each.chunk.id] for each in run))
-    return [Passage([each.chunk for each in run], max(each.score for each in run)) for run in runs]
+    return [Passage(run) for run in runs]
 
 
 def follows(one: Chunk, other: Chunk) -> bool:
@@ -92,7 +113,7 @@ def follows(one: Chunk, other: Chunk) -> bool:
 
 def passage(found: Passage) -> dict[str, Any]:
     """As `knts.passages.found.v1` holds it. `last_chunk` only where several chunks were joined."""
-    first, last = found.chunks[0], found.chunks[-1]
+    first, last, likened = found.chunks[0], found.chunks[-1], likest(found.hits)
     return {
         "document_id": first.document_id,
         "version": first.version,
@@ -105,4 +126,5 @@ def passage(found: Passage) -> dict[str, Any]:
         "end": found.end,
         "text": found.text,
         "score": found.score,
+        **({"likeness": likened.likeness, "embedded_by": likened.embedded_by} if likened else {}),
     }

@@ -32,10 +32,12 @@ Group = tuple[Term, ...]  # the words that one typed word may stand for
 
 @dataclass(frozen=True)
 class Ranked:
-    """A passage and its score."""
+    """A passage and its score; where it is known how like the question its meaning is, that and by which model."""
 
     chunk: Chunk
     score: float
+    likeness: float | None = None
+    embedded_by: str = ""
 
 
 def rarity(holding: int, total: int) -> float:

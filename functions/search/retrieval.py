@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from functions.search.facets import Facets, counted, shortened
-from functions.search.fusion import Embedded, Nearness, fused
+from functions.search.fusion import Embedded, Nearness, fused, liked
 from functions.search.query import Query, Term
 from functions.search.ranking import Ranked, most_promising, rank, weights_of
 from functions.search.spelling import ROUNDS, SAMPLE, alike, one_edit, taken, two_edits
@@ -213,7 +213,9 @@ async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted, near:
     ids = _union([most_promising(lists, WINDOW_BESIDE_NEAR if beside else WINDOW), beside])
     held, embedded = await asyncio.gather(index.chunks(scope, ids), _embedded(index, scope, view, nearness, ids))
     ranked = rank(view.query, view.weights, _as_quoted(view.query, held))
-    hits = [each for each in (fused(ranked, nearness, embedded) if nearness else ranked) if each.score > 0]
+    hits = [
+        each for each in (liked(fused(ranked, nearness, embedded), nearness) if nearness else ranked) if each.score > 0
+    ]
     facets = counted(wanted.facets, (each.chunk for each in hits))
     return Page(view.query, len(hits), 0, hits, facets, weights=view.weights)
 

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.llm_answer.abstention import DENIED, LEAST, NO_PASSAGES, NOT_TOLD, UNRELATED, after, before, signals
+from functions.llm_answer.abstention import (
+    DENIED,
+    LEAST_BY_WORDS,
+    NO_PASSAGES,
+    NOT_TOLD,
+    UNRELATED,
+    after,
+    before,
+    signals,
+)
 
 PASSAGES = [
     {"document_id": "hamlet", "title": "Hamlet", "section": "Act I", "text": "The scene is in Denmark.", "url": "u"},
@@ -66,6 +75,34 @@ def test_what_the_best_place_has_of_a_question() -> None:
     assert (other.names, other.trust < found.trust) == (0.0, True)
 
 
+def liked(likeness: float, by: str = "all-minilm:22m") -> list[dict[str, Any]]:
+    return [PASSAGES[1], {**PASSAGES[0], "likeness": likeness, "embedded_by": by}]
+
+
+@pytest.mark.parametrize(
+    ("question", "likeness", "reason"),
+    [
+        ("What country is the tragedy set in?", 0.5, None),  # not a word of it, and the meaning
+        ("Who won the football cup?", 0.1, UNRELATED),
+        ("Where was the moon scene filmed?", 0.1, UNRELATED),  # a word by chance
+        ("Where in Denmark is the scene of Hamlet?", 0.15, None),  # all its words
+        ("When doesn't the ghost walk?", 0.9, DENIED),
+    ],
+)
+def test_meaning_counts_beside_words_where_search_knows_it(question: str, likeness: float, reason: str | None) -> None:
+    assert before(question, liked(likeness)) == reason
+
+
+def test_of_several_passages_the_likest_counts() -> None:
+    assert before("What country is the tragedy set in?", [*liked(0.1), *liked(0.5), *liked(0.2)]) is None
+
+
+def test_a_likeness_by_a_model_whose_scale_is_not_known_says_nothing() -> None:
+    asked = "What country is the tragedy set in?"
+    assert before(asked, liked(0.9, by="another")) == before(asked, PASSAGES) == UNRELATED
+    assert before("Where is the scene?", liked(-1.0, by="another")) is None
+
+
 def test_what_a_passage_denies_can_be_asked_for() -> None:
     denying = [{**PASSAGES[0], "text": "The ghost never walks at noon."}]
     assert before("When doesn't the ghost walk?", denying) is None
@@ -89,4 +126,4 @@ def test_signals_are_shares_and_a_question_is_covered_by_itself(asked: list[str]
         whole = signals(question.replace(".", ""), [*passages, {**PASSAGES[1], "text": question.replace(".", "")}])
         assert whole is not None
         assert whole.coverage == pytest.approx(1)
-        assert whole.trust >= LEAST
+        assert whole.trust >= LEAST_BY_WORDS

@@ -6,7 +6,8 @@ import pytest
 
 from bench import conversations
 from bench.eval.intervals import interval, with_interval
-from bench.eval.judged import OWN, ROOT, Judged, ndcg, own, recall
+from bench.eval.judged import HANDBOOK, OWN, PARAPHRASES, ROOT, Judged, lines, ndcg, own, recall
+from functions.llm_answer.text import sentences, stem, words
 
 GRADES = {("a", ""): 2, ("b", ""): 1}
 
@@ -55,6 +56,21 @@ def test_a_passage_answers_by_its_own_section_and_not_by_one_above_it() -> None:
     assert asked.answered_by(passage)
     assert not asked.answered_by({**passage, "section": "A › One › Two"})
     assert not asked.answered_by({**passage, "document_id": "docs/b.md"})
+
+
+def test_paraphrases_share_no_word_with_the_sentence_that_answers_them() -> None:
+    texts = {each["id"]: each["text"] for each in lines(HANDBOOK)}
+    rows = [each for each in lines(PARAPHRASES) if "document" in each]
+    assert len(rows) >= 60
+    for row in rows:
+        text, at = texts[row["document"]], texts[row["document"]].index(row["holds"])
+        end = at + len(row["holds"])
+        answering = " ".join(text[first:last] for first, last in sentences(text) if first < end and at < last)
+        assert not stems(row["question"]) & stems(answering), row["question"]
+
+
+def stems(text: str) -> set[str]:
+    return {stem(word.folded) for word in words(text) if word.informative}
 
 
 def test_an_interval_holds_the_mean_narrows_with_more_questions_and_is_the_same_each_time() -> None:

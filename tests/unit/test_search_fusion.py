@@ -1,13 +1,14 @@
 """Words and meaning make one order."""
 
 from base64 import b64decode
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.search.fusion import NEARNESS, Embedded, Nearness, fused
+from functions.search.fusion import NEARNESS, Embedded, Nearness, fused, liked
 from functions.search.ranking import Ranked
 from knts.embeddings import Near, normalised, packed
 from tests.searching import chunk
@@ -63,6 +64,14 @@ def test_a_passage_like_the_best_ones_comes_up() -> None:
     question = Nearness(QUESTION, [Near("best-0", 0.9, b64decode(packed(best))), *passages], 3)
     found = fused([ranked("best", 5.0), ranked("like", 1.0), ranked("other", 1.0)], question)
     assert order(found) == ["best", "like", "other"]
+
+
+def test_a_passage_tells_its_likeness_to_the_question_where_it_is_among_the_nearest() -> None:
+    nearness = replace(near(a=0.9), model="m")
+    a, b = liked([ranked("a", 1.0), ranked("b", 2.0)], nearness)
+    assert a.likeness == pytest.approx(nearness.passages[0].likeness, abs=1e-4)
+    assert (a.score, a.embedded_by) == (1.0, "m")
+    assert b == ranked("b", 2.0)
 
 
 def test_scores_keep_the_scale_of_words() -> None:

@@ -50,7 +50,7 @@ class FakeEmbedder:
 
 async def test_a_question_is_embedded_by_the_model_of_the_passages() -> None:
     near = await Meanings(FakeVectors(), FakeEmbedder(), 1).near(SCOPE, "a vessel?")
-    assert near == Nearness([1.0, 0.0], [Near("ship-0", 0.9, b"\x7f\x00")], 1)
+    assert near == Nearness([1.0, 0.0], [Near("ship-0", 0.9, b"\x7f\x00")], 1, "m")
 
 
 async def test_without_embeddings_no_model_is_asked() -> None:

@@ -1,6 +1,7 @@
 """The passages of an answer, and the body of a result."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -36,9 +37,37 @@ def test_fewer_hits_give_fewer_passages() -> None:
     assert choose([], 4) == []
 
 
+def test_the_passage_likest_the_question_is_chosen_in_the_last_place_whatever_its_words() -> None:
+    hits = ranked("one", "two", "three", "four", "five")
+    hits = [replace(hit, likeness=likeness) for hit, likeness in zip(hits, (0.2, 0.3, None, 0.9, 0.4), strict=True)]
+    assert [each.chunk.document_id for each in choose(hits, 3)] == ["d0", "d1", "d3"]
+    assert [each.chunk.document_id for each in choose(hits, 4)] == ["d0", "d1", "d2", "d3"]
+    assert [each.chunk.document_id for each in choose(hits, 1)] == ["d0"]
+
+
+def test_where_a_better_passage_says_the_same_the_likest_takes_no_place() -> None:
+    hits = [*ranked(TEXT, "two", "three"), replace(ranked(TEXT)[0], likeness=0.9)]
+    assert [each.chunk.document_id for each in choose(hits, 3)] == ["d0", "d1", "d2"]
+
+
 def test_overlapping_places_of_one_document_repeat_each_other() -> None:
     assert repeats(chunk("d", "one text"), chunk("d", "another text of it"))
     assert not repeats(chunk("d", "one text"), chunk("e", "another text of it"))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([TEXT, TEXT + " again", "x", "y", ""]), st.none() | st.floats(-1, 1)), max_size=8
+    ),
+    st.integers(1, 5),
+)
+def test_no_two_chosen_passages_say_the_same(hits: list[tuple[str, float | None]], most: int) -> None:
+    found = zip(ranked(*(text for text, _ in hits)), hits, strict=True)
+    chosen = choose([replace(hit, likeness=likeness) for hit, (_, likeness) in found], most)
+    assert len(chosen) <= most
+    assert not any(
+        repeats(one.chunks[0], better.chunks[0]) for at, one in enumerate(chosen[:-1]) for better in chosen[:at]
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,13 +154,15 @@ def test_chunks_are_not_joined_where_what_stands_between_them_is_not_known() -> 
 
 def test_a_passage_is_what_its_event_allows() -> None:
     both = [Ranked(each, 1.0) for each in chunks_of(document("d", "word " * 400))]
-    data = {
+    likened = [replace(ranked(TEXT)[0], likeness=0.4, embedded_by="m")]
+    data: dict[str, Any] = {
         "request": {"question": "?", "groups": []},
-        "passages": [*map(passage, choose(ranked(TEXT), 1)), *map(passage, joined(both))],
+        "passages": [passage(each) for hits in (ranked(TEXT), likened, both) for each in choose(hits, 4)],
         "index_token": "x",
         "search_ms": 1.5,
     }
     assert schemas.faults("knts.passages.found.v1", data) == []
+    assert [each.get("likeness") for each in data["passages"]] == [None, 0.4]
 
 
 def test_the_body_holds_what_clients_rely_on() -> None:
