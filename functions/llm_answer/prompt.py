@@ -15,7 +15,7 @@ import orjson
 
 from functions.llm_answer.abstention import REFUSAL, told
 from functions.llm_answer.counting import at_most, measured, tokens
-from functions.llm_answer.excerpts import excerpts
+from functions.llm_answer.excerpts import excerpts, likeness
 from functions.llm_answer.text import stem, words
 from knts.errors import Permanent
 
@@ -36,6 +36,7 @@ TEMPLATE = 128  # tokens of the template's own marks, and of what it says by its
 LEAST_SHOWN = 16  # tokens of passages below which nothing is gained by showing fewer
 LEAST_ROOM = 200  # tokens of passages below which an answer in JSON is not worth asking for
 NEAR_BEST = 0.4  # share of what the best passage has of the question, below which a passage only distracts
+NEAR_LIKEST = 0.9  # share of the likeness of the likest passage, from which one is kept whatever its words
 EVERYWHERE = (
     0.3  # what a word of the question weighs that all passages have; one that only one of n has weighs log n more
 )
@@ -138,7 +139,8 @@ def _user(question: str, passages: Sequence[dict[str, Any]], room: int) -> tuple
 
 
 def relevant(question: str, passages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The passages without those that have far less of the question's words than the best has; rare words count more.
+    """The passages without those that have far less of the question than the best has: of its words, of which rare ones
+    count more, and of its meaning, as far as search knows it.
 
     A model, a small one above all, answers from whatever it is shown. Where no passage has a word of the question, as
     when they were found by meaning alone, all of them stay.
@@ -149,7 +151,12 @@ def relevant(question: str, passages: Sequence[dict[str, Any]]) -> list[dict[str
     weight = {word: EVERYWHERE + math.log(len(have) / count) for word, count in found.items()}
     scores = [sum(weight[word] for word in each) for each in have]
     least = NEAR_BEST * max(scores, default=0.0)
-    return [passage for passage, score in zip(passages, scores, strict=True) if score >= least]
+    likest = NEAR_LIKEST * max((likeness(passage) for passage in passages), default=0.0)
+    return [
+        passage
+        for passage, score in zip(passages, scores, strict=True)
+        if score >= least or likeness(passage) >= likest > 0
+    ]
 
 
 def harmless(text: str) -> str:

@@ -35,6 +35,14 @@ def test_rare_words_decide() -> None:
     assert excerpts("Which keeper, Skerry?", passages(text), 10, tokens) == ["A keeper of Skerry sings."]
 
 
+def test_of_a_passage_that_means_what_is_asked_more_is_shown_whatever_its_words() -> None:
+    paid = "Wages reach your account on the 27th."
+    texts = ["The day is long. A day may be paid for by the city.", f"{paid} Levels are published on the intranet."]
+    unlike, likest = ({"text": text, "likeness": like} for text, like in zip(texts, (0.1, 0.5), strict=True))
+    assert excerpts("Which day is payday?", [unlike, likest], 15, tokens) == ["", paid]
+    assert excerpts("Which day is payday?", passages(*texts), 15, tokens)[1] == ""
+
+
 def test_one_sentence_is_shown_however_long() -> None:
     assert excerpts("Anna?", passages("Anna " * 99 + ".", "Other words. " * 9), 5, tokens) == ["Anna " * 99 + ".", ""]
 

@@ -117,6 +117,12 @@ def test_passages_that_only_distract_are_left_out(question: str, kept: list[dict
     assert relevant(question, []) == []
 
 
+def test_a_passage_that_means_what_is_asked_stays_whatever_its_words() -> None:
+    lamp, other, far = LIGHTS[0], {**LIGHTS[1], "text": "Wages come late."}, {**LIGHTS[1], "text": "Nothing of it."}
+    told = [{**lamp, "likeness": 0.4}, {**other, "likeness": 0.42}, {**far, "likeness": 0.1}]
+    assert relevant("How high is the lamp of the lighthouse?", told) == told[:2]
+
+
 def test_a_passage_that_is_too_long_by_itself_is_cut() -> None:
     long = passage("word " * 50_000)
     prompt = asked("Why?", long)
