@@ -60,7 +60,7 @@ def _split(number: int, text: str) -> Iterator[_Sentence]:
 
 def likeness(passage: Mapping[str, Any]) -> float:
     """How like the question it is in meaning; 0 where search does not know it."""
-    return max(0.0, passage.get("likeness", 0.0))
+    return max(0.0, float(passage.get("likeness", 0.0)))
 
 
 def _values(question: str, every: Sequence[_Sentence], passages: Sequence[Mapping[str, Any]]) -> list[float]:
