@@ -155,7 +155,7 @@ async def test_a_follow_up_is_searched_and_handed_on_as_a_question_that_stands_b
     first = await desk.answer("And who pays him?", conversation=before)
     assert first is not None
     schemas.check_data(first)
-    asked = "And who pays him? (lights lamp Ouessant lighthouse)"
+    asked = "And who pays him? (lights lamp Ouessant)"
     assert first.payload["request"] == {"question": asked, "groups": []}
     assert first.payload["passages"]
     assert desk.frames.noted["standalone"] == asked

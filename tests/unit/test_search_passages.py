@@ -40,14 +40,14 @@ def test_fewer_hits_give_fewer_passages() -> None:
 def test_the_passage_likest_the_question_is_chosen_in_the_last_place_whatever_its_words() -> None:
     hits = ranked("one", "two", "three", "four", "five")
     hits = [replace(hit, likeness=likeness) for hit, likeness in zip(hits, (0.2, 0.3, None, 0.9, 0.4), strict=True)]
-    assert [each.chunk.document_id for each in choose(hits, 3)] == ["d0", "d1", "d3"]
-    assert [each.chunk.document_id for each in choose(hits, 4)] == ["d0", "d1", "d2", "d3"]
-    assert [each.chunk.document_id for each in choose(hits, 1)] == ["d0"]
+    assert ids(choose(hits, 3)) == ["d0", "d1", "d3"]
+    assert ids(choose(hits, 4)) == ["d0", "d1", "d2", "d3"]
+    assert ids(choose(hits, 1)) == ["d0"]
 
 
 def test_where_a_better_passage_says_the_same_the_likest_takes_no_place() -> None:
     hits = [*ranked(TEXT, "two", "three"), replace(ranked(TEXT)[0], likeness=0.9)]
-    assert [each.chunk.document_id for each in choose(hits, 3)] == ["d0", "d1", "d2"]
+    assert ids(choose(hits, 3)) == ["d0", "d1", "d2"]
 
 
 def test_overlapping_places_of_one_document_repeat_each_other() -> None:
@@ -162,7 +162,7 @@ def test_a_passage_is_what_its_event_allows() -> None:
         "search_ms": 1.5,
     }
     assert schemas.faults("knts.passages.found.v1", data) == []
-    assert [each.get("likeness") for each in data["passages"]] == [None, 0.4]
+    assert [each.get("likeness") for each in data["passages"]] == [None, 0.4, None]
 
 
 def test_the_body_holds_what_clients_rely_on() -> None:
