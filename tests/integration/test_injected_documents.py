@@ -73,7 +73,8 @@ async def test_an_obedient_model_moves_nothing_but_its_own_words(case: Case, at:
     reply = await at.ask("mine", shown, question=QUESTION)
     assert reply is not None
     asked = at.ollama.asked[-1]
-    assert set(asked) <= {"model", "messages", "options", "stream", "keep_alive", "think"}  # no tools
+    plain = {"model", "messages", "options", "stream", "keep_alive", "think", "truncate", "shift"}
+    assert set(asked) <= plain  # no tools
     assert reply.subject == "mine"
     assert {each["document_id"] for each in reply.payload["citations"]} <= {"tides"}
     assert await at.frames("other") == theirs
