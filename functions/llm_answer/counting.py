@@ -17,7 +17,7 @@ _WORDS, _DIGITS = re.compile("[A-Za-z ]+"), re.compile("[0-9]+")
 
 
 def tokens(text: str) -> int:
-    """About how many tokens a text has, rather too many; never more than `at_most` but for the last one begun.
+    """About how many tokens a text has, rather too many; never more than one above `at_most`.
 
     Beyond ASCII one token a byte but one of each character.
     """

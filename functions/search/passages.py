@@ -11,6 +11,7 @@ from knts.lookup import Chunk
 DEFAULT = 4  # chunks of about 200 tokens: what a small model reads within seconds
 CANDIDATES = 40  # of the ranked chunks that are chosen from
 ALIKE = 0.8  # share of their words in common from which two chunks say the same, where their numbers are the same
+FEWEST = 8  # words that stand in another chunk by chance no more
 WIDEST = 200  # code points of white space over which neighbours are joined
 
 
@@ -77,12 +78,12 @@ def different(hits: Iterable[Ranked], most: int) -> list[Ranked]:
 def repeats(one: Chunk, better: Chunk) -> bool:
     """Whether `one` says nothing that `better` does not.
 
-    It overlaps with it in the same document, stands in it word for word, or consists of nearly the same words; with
-    other numbers it says something else.
+    It overlaps with it in the same document, stands in it word for word (and is no mere phrase), or consists of nearly
+    the same words; with other numbers it says something else.
     """
     if one.document_id == better.document_id and one.start < better.end and better.start < one.end:
         return True
-    if one.words and f" {one.words} " in f" {better.words} ":
+    if one.words.count(" ") + 1 >= FEWEST and f" {one.words} " in f" {better.words} ":
         return True
     mine, theirs = set(one.words.split()), set(better.words.split())
     alike = len(mine & theirs) >= ALIKE * len(mine | theirs)
