@@ -276,9 +276,7 @@ class Ollama:
     ) -> AsyncGenerator[str | Done, None]:
         body = {"model": model, "messages": list(messages), "options": dict(options), "stream": True}
         body["keep_alive"] = keep_alive(self.limits.keep_alive)
-        body["truncate"] = body["shift"] = (
-            False  # or it leaves passages out, before it writes or meanwhile, and is silent
-        )
+        body["truncate"] = body["shift"] = False  # else what is too long is left out, before or while it writes
         body["think"] = False  # a model that can think does so otherwise, and has no tokens left to answer with
         if format is not None:
             body["format"] = dict(format)
