@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 
 Z = 1.96
+SELDOM = 0.05
 
 
 def wilson(hits: int, tries: int) -> tuple[float, float]:
@@ -17,6 +18,16 @@ def wilson(hits: int, tries: int) -> tuple[float, float]:
     low = 0.0 if not hits else (middle - half) / whole
     high = 1.0 if hits == tries else (middle + half) / whole
     return low, high
+
+
+def upper(hits: int, tries: int) -> float:
+    """Clopper and Pearson's one-sided 95 % upper bound of a share: a greater one would give so few hits in 1 of 20."""
+    low, high = hits / tries if tries else 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        few = sum(math.comb(tries, at) * middle**at * (1 - middle) ** (tries - at) for at in range(hits + 1))
+        low, high = (middle, high) if few > SELDOM else (low, middle)
+    return high
 
 
 def share(true: Iterable[bool]) -> str:

@@ -19,6 +19,7 @@ from functions.llm_answer.wording_tables import (
     PERSONS,
     QUANTITIES,
     SOMEBODY,
+    SPEAKERS,
     TENSES,
     TIMES,
     TOWARDS,
@@ -65,9 +66,13 @@ class Pair:
 
     @property
     def reworded(self) -> bool:
-        """Whether other words stand for the same, or the same in another order."""
+        """Whether it is not in the same words: other words, other prepositions, or another order."""
         places = [theirs.at for _, theirs in self.met]
-        return any(self.alone) or any(mine.root != theirs.root for mine, theirs in self.met) or places != sorted(places)
+        return (
+            any(self.alone)
+            or any((mine.root, mine.marker) != (theirs.root, theirs.marker) for mine, theirs in self.met)
+            or places != sorted(places)
+        )
 
 
 def _equal(one: Word, other: Word) -> bool:
@@ -142,8 +147,24 @@ def modal(pair: Pair) -> bool:
 
 
 def person(pair: Pair) -> bool:
-    """His or hers."""
-    return _told(pair, PERSONS)
+    """His or hers; whom I call or who calls me; what I owe you or you owe me."""
+    one, other = ([SPEAKERS[word] for word in each.plain if word in SPEAKERS] for each in (pair.one, pair.other))
+    return _told(pair, PERSONS) or (one != other and max(len({*one}), len({*other})) > 1)
+
+
+def voice(pair: Pair) -> bool:
+    """Who does it or to whom it is done: "who calls", "who is called"; what happens or what happened."""
+    return any(_done(pair.one, mine) != _done(pair.other, theirs) for mine, theirs in pair.met)
+
+
+def _done(question: Question, word: Word) -> bool:
+    return question.plain[word.at].endswith("ed")
+
+
+def join(pair: Pair) -> bool:
+    """Both or one of both: "and" where the other has "or"."""
+    mine, theirs = ({"and", "or"} & {*each.plain} for each in (pair.one, pair.other))
+    return bool(mine - theirs) and bool(theirs - mine)
 
 
 def _told(pair: Pair, table: Mapping[str, str]) -> bool:
@@ -185,8 +206,13 @@ def direction(pair: Pair) -> bool:
 
 
 def _turned(one: str, other: str) -> bool:
-    mine, theirs = TOWARDS.get(one, ""), TOWARDS.get(other, "")
-    return bool(mine and theirs) and mine != theirs
+    """Whether prepositions tell other roles; "to" alone may be missing, since it stands before verbs too."""
+    mine, theirs = _roles(one), _roles(other)
+    return mine != theirs and mine | theirs != {"to"}
+
+
+def _roles(markers: str) -> set[str]:
+    return {TOWARDS[marker] for marker in markers.split() if marker in TOWARDS}
 
 
 def _moved(pair: Pair) -> bool:
@@ -226,13 +252,14 @@ def _told_apart(pair: Pair, first: Part, second: Part) -> bool:
     if len(before) == len(behind) == 1 and before != behind:
         return True
     lost = (before | behind) - {""}
-    both = {*pair.one.plain} & {*pair.other.plain}
-    return len(lost) == 1 and before != behind and not lost & (TOWARDS.keys() | both)
+    if len(lost) != 1 or before == behind or any(map(_roles, lost)):
+        return False
+    return not lost & {*pair.one.plain} & {*pair.other.plain}
 
 
 def _described(pair: Pair, first: Part, second: Part) -> bool:
     """Whether a part only describes what it is beside: "the most racist country", "which country is most racist"."""
-    if (_markers(first) | _markers(second)) & TOWARDS.keys():
+    if any(map(_roles, _markers(first) | _markers(second))):
         return False
     words = (pair.one.plain[part[0][0].at] for part in (first, second))
     return any(word in SUPERLATIVE or (word.endswith("est") and len(word) >= SHORTEST_EST) for word in words)
@@ -245,8 +272,8 @@ def _markers(part: Part) -> set[str]:
 GUARDS: Mapping[str, Guard] = {
     each.__name__: each
     for each in (
-        length, number, unit, negation, opposite, quantity, time, kind, modal, person, quote, name, word, nothing,
-        direction,
+        length, number, unit, negation, opposite, quantity, time, kind, modal, person, voice, join, quote, name, word,
+        nothing, direction,
     )
 }  # fmt: skip
 

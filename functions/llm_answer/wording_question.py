@@ -37,8 +37,8 @@ _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 class Word:
     """A word that carries meaning.
 
-    `root` is its stem, `form` that of what means the same; `at` its place in `Question.plain`; `marker` the preposition
-    that it stands behind; `light` whether it hardly matters.
+    `root` is its stem, `form` that of what means the same; `at` its place in `Question.plain`; `marker` the
+    prepositions that it stands behind; `light` whether it hardly matters.
     """
 
     root: str
@@ -116,7 +116,7 @@ def _words(plain: tuple[str, ...], names: frozenset[str]) -> list[Word]:
     marker = ""
     for at, word in enumerate(plain):
         if word in MARKERS and not (word == "to" and at and plain[at - 1] in KINDS):
-            marker = word
+            marker = f"{marker} {word}".strip()
         if word in KINDS:
             marker = ""  # "to whom" tells nothing of the word behind it
         if word in FUNCTION or word in NEGATIVE:

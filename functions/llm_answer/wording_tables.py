@@ -279,7 +279,7 @@ _LIGHT = """
 """
 
 _FUNCTION = """
-    a an the this that these those there here it its itself
+    a an the this that these those there it its itself
     i you we one me my your our yours ours mine myself yourself ourselves oneself
     he she they him her them his their theirs himself herself themselves
     is are was were be been being am do does did done doing have has had having
@@ -288,7 +288,7 @@ _FUNCTION = """
     of in on at by for from to into onto toward towards with within about over under through during between among across
     upon via per
     what which who whom whose when where why how whether
-    not no get got go let
+    not no get got
 """
 
 _NEGATIVE = """
@@ -337,6 +337,7 @@ QUANTITIES: Mapping[str, str] = {
         "half": "half",
         "atleast": "atleast",
         "atmost": "atmost upto",
+        "too": "too",
     }.items()
     for word in words.split()
 }
@@ -358,10 +359,13 @@ MODALS: Mapping[str, str] = {
 PERSONS: Mapping[str, str] = {
     word: meaning
     for meaning, words in {
-        "he": "he him his himself", "she": "she her hers herself",
+        "he": "he him his himself", "she": "she her hers herself", "me": "me", "them": "them",
     }.items()
     for word in words.split()
 }  # fmt: skip
+SPEAKERS: Mapping[str, str] = {
+    word: who for who, words in {"i": "i me my we our", "you": "you your"}.items() for word in words.split()
+}
 JOINS = _set("and or vs")
 SOMEBODY = frozenset(map(root, _set("someone somebody anyone anybody everyone other another")))
 
