@@ -3,7 +3,8 @@
 On pairs of questions that people have marked (`KNTS_DATA`, Quora's, for evaluation only): the cosine of the packaged
 model's embeddings alone, each guard, and the whole judge of functions/llm_answer/wording.py, as set and cross-fitted.
 On pairs of our own (bench/eval/wordings.jsonl), written to be near misses, both ways round. `--learn` prints what
-functions/llm_answer/wording_learned.py holds; `--show` the pairs that are wrong by their mark, to be read.
+functions/llm_answer/wording_learned.py holds; `--show` the pairs that no guard refuses although they are marked as
+other questions, to be read.
 """
 
 import argparse
@@ -187,12 +188,12 @@ def own() -> None:
     pairs = [json.loads(line) for line in OWN.read_text().splitlines()]
     print(f"\nOur own {len(pairs)} pairs, both ways round, at likeness 1\n")
     rows, missed = [], []
-    for guard in dict.fromkeys(each["guard"] for each in pairs):
-        cells: list[str] = [guard]
+    for about in dict.fromkeys(each["about"] for each in pairs):
+        cells: list[str] = [about]
         for kind in (True, False):
             hits = []
             for each in pairs:
-                if each["guard"] == guard and each["same"] == kind:
+                if each["about"] == about and each["same"] == kind:
                     both = (each["one"], each["other"]), (each["other"], each["one"])
                     verdicts = [same(one, other, 1.0, NAME) for one, other in both]
                     hits += [bool(verdict) for verdict in verdicts]

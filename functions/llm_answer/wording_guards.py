@@ -16,6 +16,7 @@ from functions.llm_answer.wording_tables import (
     MODALS,
     NEGATIVE,
     OPPOSITES,
+    OWNERS,
     PERSONS,
     QUANTITIES,
     SOMEBODY,
@@ -142,13 +143,19 @@ def kind(pair: Pair) -> bool:
 
 
 def modal(pair: Pair) -> bool:
-    """What can, may, must, should or would be, or is; of how to do a thing that is the same."""
-    return pair.one.kind != "how" and _told(pair, MODALS)
+    """What can, may, must, should or would be, or is; how to do a thing and how it can be done is the same."""
+    one, other = _says(pair.one, MODALS), _says(pair.other, MODALS)
+    if pair.one.kind == "where":
+        return one - {"can"} != other - {"can"}
+    return pair.one.kind != "how" and one != other
 
 
 def person(pair: Pair) -> bool:
-    """His or hers; whom I call or who calls me; what I owe you or you owe me."""
+    """His or hers, mine or yours; whom I call or who calls me; what I owe you or you owe me; what is or has."""
     one, other = ([SPEAKERS[word] for word in each.plain if word in SPEAKERS] for each in (pair.one, pair.other))
+    mine, theirs = _says(pair.one, OWNERS), _says(pair.other, OWNERS)
+    if pair.one.kind != "how" and mine and theirs and mine != theirs:
+        return True
     return _told(pair, PERSONS) or (one != other and max(len({*one}), len({*other})) > 1)
 
 
@@ -158,7 +165,7 @@ def voice(pair: Pair) -> bool:
 
 
 def _done(question: Question, word: Word) -> bool:
-    return question.plain[word.at].endswith("ed")
+    return question.plain[word.at].endswith("ed") or question.plain[word.at - 1] == "be"
 
 
 def join(pair: Pair) -> bool:

@@ -6,7 +6,9 @@ from functools import lru_cache
 
 from functions.llm_answer.text import fold
 from functions.llm_answer.wording_tables import (
+    BEFORE_DO,
     CONTRACTIONS,
+    DO,
     EXTENTS,
     FRAMES,
     FUNCTION,
@@ -21,7 +23,7 @@ from functions.llm_answer.wording_tables import (
     root,
 )
 
-MOST_CHARACTERS = 1000  # of a question that are read
+MOST_CHARACTERS = 500  # of a question that are read
 MOST_WORDS = 40  # of a question that can be compared; a longer one tells a story, whose details words don't weigh
 SHOUTED = 0.6  # share of words with a capital above which capitals tell nothing
 
@@ -119,13 +121,20 @@ def _words(plain: tuple[str, ...], names: frozenset[str]) -> list[Word]:
             marker = f"{marker} {word}".strip()
         if word in KINDS:
             marker = ""  # "to whom" tells nothing of the word behind it
-        if word in FUNCTION or word in NEGATIVE:
+        if (word in FUNCTION or word in NEGATIVE) and not _does(plain, at):
             continue
         known = root(word)
         name = known in names
         found.append(Word(known, MEANS.get(known, known), at, name, not name and word in LIGHT, marker))
         marker = ""
+    if marker:  # "where is it from": what it would stand before has gone
+        found.append(Word(marker, marker, len(plain) - 1))
     return found
+
+
+def _does(plain: tuple[str, ...], at: int) -> bool:
+    """Whether a "do" is what is done and no auxiliary: what does a broker do?"""
+    return plain[at] in DO and at > 0 and (at + 1 == len(plain) or plain[at - 1] in BEFORE_DO)
 
 
 def _kind(plain: tuple[str, ...]) -> str:

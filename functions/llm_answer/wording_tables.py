@@ -359,13 +359,19 @@ MODALS: Mapping[str, str] = {
 PERSONS: Mapping[str, str] = {
     word: meaning
     for meaning, words in {
-        "he": "he him his himself", "she": "she her hers herself", "me": "me", "them": "them",
+        "he": "he him his himself", "she": "she her hers herself", "me": "me",
+        "they": "they them their theirs themselves", "there": "there", "have": "have has had having",
     }.items()
     for word in words.split()
 }  # fmt: skip
 SPEAKERS: Mapping[str, str] = {
     word: who for who, words in {"i": "i me my we our", "you": "you your"}.items() for word in words.split()
 }
+OWNERS: Mapping[str, str] = {"my": "my", "our": "my", "your": "your"}
+DO = _set("do does did doing done")
+BEFORE_DO = _set(
+    "i you we they one he she it to can could should must will would may might not"
+)  # then it is no auxiliary
 JOINS = _set("and or vs")
 SOMEBODY = frozenset(map(root, _set("someone somebody anyone anybody everyone other another")))
 
@@ -378,7 +384,7 @@ TOWARDS: Mapping[str, str] = {
     for role, markers in {
         "to": "to into onto toward towards", "from": "from", "by": "by", "than": "than", "against": "against",
         "without": "without", "before": "before", "after": "after", "over": "over", "under": "under",
-        "since": "since", "until": "until till", "via": "via through",
+        "with": "with", "about": "about", "since": "since", "until": "until till", "via": "via through",
     }.items()
     for marker in markers.split()
 }  # fmt: skip
