@@ -294,6 +294,13 @@ CACHE = Dashboard(
                 rate("knts_cache_reads_total", "job, outcome"),
             ),
             Panel(
+                "Other wordings",
+                "ops",
+                "Questions without a cached answer of their own, where the semantic tier is on, by what came of it: "
+                "served, or why the likest answer was not.",
+                rate("knts_cache_rewordings_total", "outcome, guard"),
+            ),
+            Panel(
                 "Whole answers from the cache",
                 "s",
                 "From the question's arrival to the end of an answer that came from the cache.",

@@ -25,9 +25,11 @@ LONGEST = 2000  # characters of a question that are embedded
 FAR = 0.5  # likeness below which no wording is worth reading the answer of
 MOST = 8  # answers that are read and judged, the likest first
 MARGIN_MS = 1000  # that a document must have been there before a question, since ingress' clock follows Redis' roughly
-SERVED, FOREIGN, CHANGED, NEWER, NONE, AWAY = "served", "foreign", "changed", "newer", "none", "away"
 
 Place = tuple[str, int]  # document and version
+Why = tuple[str, str]  # what came of a question, one of those below, and the guard that spoke, if one did
+SERVED, FOREIGN, GUARD, CHANGED, NEWER = "served", "foreign", "guard", "changed", "newer"
+NONE, AWAY = "none", "away"
 
 
 async def with_meaning(work: Work, tools: Tools) -> Work:
@@ -49,37 +51,34 @@ async def reworded(work: Work, evidence: Currency, tools: Tools) -> dict[str, An
     if work.meaning is None or work.asked.mode != "use" or not evidence.current:
         return None
     try:
-        why, known = await _judged(work, work.meaning, tools)
+        (came_of_it, guard), known = await _judged(work, work.meaning, tools)
     except Temporary as error:
         log.warning("no other wording is looked for: %s", error.detail)
-        why, known = (AWAY, ""), None
-    telemetry.count("knts.cache.rewordings", outcome=why[0], guard=why[1])
+        (came_of_it, guard), known = (AWAY, ""), None
+    telemetry.count("knts.cache.rewordings", outcome=came_of_it, guard=guard)
     return None if known is None else outcome.reworded(work, known, time.time_ns() // 1_000_000)
 
 
-async def _judged(work: Work, meaning: Meaning, tools: Tools) -> tuple[tuple[str, str], dict[str, Any] | None]:
-    """The first answer that may be served, likest wording first; or why the likest may not: an outcome, and a guard."""
+async def _judged(work: Work, meaning: Meaning, tools: Tools) -> tuple[Why, dict[str, Any] | None]:
+    """The first answer that may be served, the likest question first; or why that of the likest may not."""
     near = await tools.cache.near(work.family, work.asked.passages)
     like = {key: likeness(meaning.vector, packed) for key, packed in near.items()}
     likest = sorted((key for key in like if like[key] >= FAR and key != work.key), key=lambda key: -like[key])[:MOST]
-    reasons = []
+    reasons: list[Why] = []
     for known in await tools.cache.answers(likest):
-        why = refused(work, known, like[known["key"]]) or (await _unfit(work, known, tools.records), "")
-        if not why[0]:
+        why = refused(work, known, like[known["key"]], meaning.model) or await _against(work, known, tools.records)
+        if why is None:
             return (SERVED, ""), known
         reasons.append(why)
     return next(iter(reasons), (NONE, "")), None
 
 
-def refused(work: Work, known: Mapping[str, Any], like: float) -> tuple[str, str] | None:
-    """Why the answer to a question that is so like may not be served, as far as both say themselves: an outcome, and
-    the guard that spoke.
-    """
+def refused(work: Work, known: Mapping[str, Any], like: float, model: Model) -> Why | None:
+    """Why the answer to a question that is so like, by that model, may not be served, as far as both tell."""
     if "wording" not in known or not cites_what_is_found(known["citations"], work.asked.passages):
         return FOREIGN, ""
-    if not (verdict := wording.same(work.asked.question, known["question"], like)):
-        return "guard", verdict.reason
-    return None
+    verdict = wording.same(work.asked.question, known["question"], like, model.name)
+    return None if verdict else (GUARD, verdict.reason)
 
 
 def cites_what_is_found(citations: Sequence[Mapping[str, Any]], passages: Sequence[Mapping[str, Any]]) -> bool:
@@ -92,12 +91,13 @@ def _stands_in(citation: Mapping[str, Any], passage: Mapping[str, Any]) -> bool:
     return same and passage["start"] <= citation["start"] and citation["end"] <= passage["end"]
 
 
-async def _unfit(work: Work, known: Mapping[str, Any], records: Versions) -> str:
-    """Why the documents stand against it, or nothing. The last that is looked at before it is served."""
+async def _against(work: Work, known: Mapping[str, Any], records: Versions) -> Why | None:
+    """Why it may not be served as the documents stand; the last that is looked at before it is."""
     ours = {(each["document_id"], each["version"]) for each in work.asked.passages}
     theirs = {(document_id, version) for document_id, version, _ in known["evidence"]}
     found = await records.since(work.asked.event.tenant, {document_id for document_id, _ in ours | theirs})
-    return unfit(ours, theirs, known["wording"]["asked_at"], found)
+    why = unfit(ours, theirs, known["wording"]["asked_at"], found)
+    return (why, "") if why else None
 
 
 def unfit(ours: Iterable[Place], theirs: Iterable[Place], asked_at: int, found: Mapping[str, Since]) -> str:

@@ -38,6 +38,7 @@ KNOWN: Mapping[str, Known] = {
     "knts.answer.first_token": Known("s", "From the question's arrival to its answer's first word.", MODEL_SECONDS),
     "knts.answer.duration": Known("s", "From the question's arrival to the end of its answer.", MODEL_SECONDS),
     "knts.cache.reads": Known("{read}", "Look-ups of cached answers by their key, by outcome."),
+    "knts.cache.rewordings": Known("{question}", "Questions that may be another wording of one, by what came of it."),
     "knts.cache.forgotten": Known("{answer}", "Cached answers dropped since a document of theirs changed or went."),
     "knts.document.lag": Known("s", "From a document event's own time until it was worked.", LAG_SECONDS),
     "knts.documents.rejected": Known("{document}", "Versions of documents that index-document refused, by reason."),

@@ -12,7 +12,7 @@ import pytest
 from knts.local.process import http_status
 from knts.settings import OllamaServer, TypesenseServer
 from tests.e2e.roads import Road, descendants, environment, start_road
-from tests.e2e.test_road import keeper_document, put, search
+from tests.e2e.test_road import Doc, ask, keeper_document, put, search
 
 
 @pytest.fixture
@@ -67,15 +67,32 @@ async def found_by_meaning(api: aiohttp.ClientSession, question: str, document_i
             await asyncio.sleep(0.2)
 
 
+async def answered_for_other_words(api: aiohttp.ClientSession, doc: Doc) -> None:
+    """Who words an answered question otherwise gets its answer, with what the question was."""
+    known = await ask(api, doc)
+    assert known["citations"], known
+    async with asyncio.timeout(60):
+        while (await ask(api, doc))["cache"] != "hit":  # remembered behind the answer's back
+            await asyncio.sleep(0.1)
+    otherwise = doc.request | {"question": doc.request["question"].replace("Who is", "Who's")}
+    for _ in range(2):  # by the road, then by ingress alone
+        async with api.post("/v1/answers", json=otherwise, headers={"Accept": "application/json"}) as response:
+            answer = await response.json()
+        assert (answer["cache"], answer["answered_question"]) == ("semantic", doc.request["question"]), answer
+        assert (answer["answer"], answer["citations"]) == (known["answer"], known["citations"])
+        assert answer["usage"]["completion_tokens"] == 0
+
+
 async def test_stop_and_start_again(home: Path, start: Callable[..., Road]) -> None:
-    doc = keeper_document()
-    road = start(KNTS_FIRST_DOCUMENTS="docs/events.md", KNTS_EMBEDDINGS="packaged")
+    doc = keeper_document("Tarn")
+    road = start(KNTS_FIRST_DOCUMENTS="docs/events.md", KNTS_EMBEDDINGS="packaged", KNTS_SEMANTIC="on")
     assert road.process is not None
     assert len(descendants(road.process.pid)) >= 10
     assert said(road, "1 of 1 are indexed", 30)
     async with aiohttp.ClientSession(road.base_url) as api:
         await put(api, doc)
         await found_by_meaning(api, "Is anybody in charge of a beacon for mariners?", doc.id)
+        await answered_for_other_words(api, doc)
     assert road.stop(signal.SIGINT) == 0
     assert gone(road, 0)
 

@@ -71,7 +71,9 @@ class Tier(Desk):
 
 @pytest.fixture
 async def at(redis: Redis, redis_cache: Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tier]:
-    monkeypatch.setattr(wording, "same", lambda asked, known, likeness: Verdict("" if likeness > 0.9 else "likeness"))
+    monkeypatch.setattr(
+        wording, "same", lambda _, __, like, model: Verdict("" if like > 0.9 else f"likeness by {model}")
+    )
     async with desk(redis, redis_cache) as made:
         tier = Tier(**vars(made))
         tier.on(Embedder())

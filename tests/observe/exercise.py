@@ -19,7 +19,12 @@ from tests.e2e.roads import Road
 JSON = {"Accept": "application/json"}
 STREAM = {"Accept": "text/event-stream"}
 Scraped = Callable[[], Awaitable[None]]
-ENV = {"KNTS_QUEUE": "1", "KNTS_FIRST_DOCUMENTS": "docs/events.md"}  # a line so short that some are turned away
+ENV = {
+    "KNTS_QUEUE": "1",  # a line so short that some are turned away
+    "KNTS_FIRST_DOCUMENTS": "docs/events.md",
+    "KNTS_EMBEDDINGS": "packaged",
+    "KNTS_SEMANTIC": "on",
+}
 
 
 async def exercise(road: Road, scraped: Scraped) -> None:
