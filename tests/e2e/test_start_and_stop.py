@@ -72,7 +72,7 @@ async def answered_for_other_words(api: aiohttp.ClientSession, doc: Doc) -> None
     known = await ask(api, doc)
     assert known["citations"], known
     async with asyncio.timeout(60):
-        while (await ask(api, doc))["cache"] != "hit":  # remembered behind the answer's back
+        while (await ask(api, doc))["cache"] != "hit":  # noqa: ASYNC110 - another process remembers
             await asyncio.sleep(0.1)
     otherwise = doc.request | {"question": doc.request["question"].replace("Who is", "Who's")}
     for _ in range(2):  # by the road, then by ingress alone
