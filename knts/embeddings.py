@@ -103,9 +103,11 @@ def unpacked(packed: bytes) -> Vector:
 
 
 def likeness(vector: Vector, packed: bytes) -> float:
-    """The cosine of a vector of length 1 and a packed one of the same model: near 1 where both mean much the same."""
-    other = unpacked(packed)
-    return product(vector, other) / (math.sqrt(product(other, other)) or 1.0)
+    """The product of a vector of length 1 and a packed one of the same model: near 1 where both mean much the same.
+
+    What was cut of a number when it was packed does not count.
+    """
+    return product(vector, unpacked(packed)) / STEPS
 
 
 def product(one: Vector, other: Vector) -> float:
