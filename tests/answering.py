@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from functions.llm_answer import handler
-from functions.llm_answer.ports import AnswerLimits, Tools
+from functions.llm_answer.ports import AnswerLimits, Judge, Tools
 from knts import channel, events, schemas
 from knts.clients.answer_cache import AnswerCache
 from knts.clients.channel import Channel
@@ -122,9 +122,11 @@ async def desk(
     lease_ms: int = 5000,
     listener_ms: int = LISTENER_MS,
     fallback: str = "",
+    reader: str = "",
+    reader_seconds: float = 60,
     **answer: int,
 ) -> AsyncIterator[Desk]:
-    """A desk with the document `hamlet` indexed in version 1; `fallback` is a model."""
+    """A desk with the document `hamlet` indexed in version 1; `fallback` and `reader` are models."""
     async with (
         ScriptedOllama().serving() as scripted,
         Ollama(OllamaServer(url=scripted.url, model="small"), limits) as ollama,
@@ -141,6 +143,7 @@ async def desk(
             Channel(redis),
             AnswerLimits(**answer),
             fallback=spare if fallback else None,
+            judge=Judge(ollama, reader, reader_seconds) if reader else None,
         )
         made = Desk(tools, scripted, redis, cache)
         await made.index()

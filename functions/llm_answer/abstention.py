@@ -36,6 +36,7 @@ UNRELATED = "the nearest documents do not speak of what the question asks"
 DENIED = "the question asks what is not so, and the nearest documents only say what is"
 UNSUPPORTED = "no passage holds what the answer says"
 NO_WORDS = "the model wrote nothing but the question's own frame"
+NOT_FOUND = "a model that reads the nearest documents first does not find the answer in them"
 NOT_TOLD = "the model finds no answer in the nearest documents"
 
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from functions.llm_answer import abstention, outcome, structured
+from functions.llm_answer import abstention, judging, outcome, structured
 from functions.llm_answer.batching import batched
 from functions.llm_answer.citations import tie
 from functions.llm_answer.counting import tokens
@@ -118,6 +118,8 @@ async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) 
     async with _slot(work, joined, progress, tools):
         if (await currency(tools.records, work.asked.event.tenant, work.shown)).removed:
             return _withheld(work, progress)
+        if not progress.text and (reason := await judging.doubt(work, tools)):
+            return [], _final(work, progress, "abstained", reason=reason)
         given = await _given(work, joined, progress, tools)
         try:
             await _stream(work, given, joined, progress, tools)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from functions.llm_answer import handler
-from functions.llm_answer.ports import AnswerLimits, FallbackModel, Semantic, SemanticTier, Tools
+from functions.llm_answer.ports import AnswerLimits, FallbackModel, Judge, ReaderModel, Semantic, SemanticTier, Tools
 from knts import events
 from knts.clients.answer_cache import AnswerCache
 from knts.clients.channel import Channel
@@ -42,7 +42,7 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
         Ollama(server, limits) as ollama,
         contextlib.AsyncExitStack() as stack,
     ):
-        spare = read(FallbackModel, env).server(server)
+        spare, reader = read(FallbackModel, env).server(server), read(ReaderModel, env)
         tools = Tools(
             models=ollama,
             flights=Flights(redis),
@@ -54,6 +54,7 @@ async def wire(env: Mapping[str, str]) -> AsyncIterator[Wiring]:
             limits=read(AnswerLimits, env),
             fallback=await stack.enter_async_context(Ollama(spare, limits)) if spare else None,
             semantic=await stack.enter_async_context(_semantic(env)),
+            judge=Judge(ollama, reader.model, reader.seconds) if reader.model else None,
         )
         probing = asyncio.create_task(_probe(tools))
         yield Wiring({events.PASSAGES_FOUND: partial(handler.answer, tools=tools)}, ready=partial(ping, redis))

@@ -95,6 +95,7 @@ class Work:
     marks: Sequence[str] = ()  # lines of the prompt's own, which no answer has
     surely: Sequence[Mapping[str, str]] = ()  # less of the same, where it is not certain that `messages` fit
     meaning: Meaning | None = None  # of the question, where the semantic tier is on and could have it
+    judged: bool = False  # whether a reader is to be asked first; the prompt's version then names it
 
     @cached_property
     def key(self) -> str:

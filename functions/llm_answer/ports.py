@@ -129,6 +129,18 @@ class SemanticTier:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReaderModel:
+    """Which model reads the passages before an answer is written, and judges whether they hold it."""
+
+    model: str = setting(
+        "KNTS_READER", "model that judges first whether the passages hold the answer; empty: none does", ""
+    )
+    seconds: float = setting(
+        "KNTS_READER_TIMEOUT", "seconds for its verdict; without one the model answers", 5.0, parse=seconds
+    )
+
+
 @dataclass(frozen=True)
 class Semantic:
     """The semantic tier, where it is on: the model that embeds questions, each within `seconds`."""
@@ -139,12 +151,21 @@ class Semantic:
 
 
 @dataclass(frozen=True)
+class Judge:
+    """A reader at work: the Ollama that has its model, and the seconds that it may take."""
+
+    models: Models
+    model: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Tools:
     """The clients and limits of a started llm-answer.
 
-    `fallback` answers, by its default model, where the one that `models` has by default can't. Without `semantic` other
-    wordings are other questions. `learned` is what this process knows of the models' own counts of tokens. `leading`
-    are the deliveries that lead a flight just now.
+    `fallback` answers, by its default model, where the one that `models` has by default can't. `judge` reads first.
+    Without `semantic` other wordings are other questions. `learned` is what this process knows of the models' own
+    counts of tokens. `leading` are the deliveries that lead a flight just now.
     """
 
     models: Models
@@ -156,6 +177,7 @@ class Tools:
     asks: Asks
     limits: AnswerLimits
     fallback: Models | None = None
+    judge: Judge | None = None
     semantic: Semantic | None = None
     learned: Learned = field(default_factory=Learned)
     leading: set[asyncio.Task[Any]] = field(default_factory=set)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from functions.llm_answer import judging
 from functions.llm_answer.outcome import Asked, Work
 from functions.llm_answer.ports import Models, Tools
 from functions.llm_answer.prompt import Prompt, compose
@@ -56,6 +57,7 @@ async def _of(asked: Asked, tools: Tools, models: Models, *, fallback: bool = Fa
     surely = () if made.certain or not model.refuses else composed(made.shown, None).messages
     # The same evidence may be shown more or less of, and less may be shown of the same answer.
     room = "" if made.room is None else f"/{made.room}"
-    version = f"{PROMPT_VERSION}/{tools.limits.prompt}{room}{'/strict' if asked.strict else ''}"
+    judge = await judging.version(tools)
+    version = f"{PROMPT_VERSION}/{tools.limits.prompt}{room}{'/strict' if asked.strict else ''}{judge}"
     what = (made.options, version, made.messages, made.shown, made.marks, surely)
-    return Work(asked, model.name, model.digest, fallback, *what)
+    return Work(asked, model.name, model.digest, fallback, *what, judged=bool(judge))
