@@ -9,12 +9,15 @@ packaged embedding model. Two collections:
 - **Our own** (`bench/eval/handbook.jsonl`, an invented firm's handbook and beginnings of books whose copyright is over,
   among this repository's documents): paraphrases, which share next to no word with the passage that answers them;
   questions off the topic of all documents; questions beside it, which a document could answer and does not.
+
+With `--reader MODEL` a model judges as well what is not refused already, as `KNTS_READER` would let it.
 """
 
 import argparse
 import asyncio
 import json
 import random
+import statistics
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +29,7 @@ from bench.eval.judged import DATA, HANDBOOK, lines, own
 from bench.headlines import headline
 from bench.intervals import share
 from bench.measure import table
+from bench.reading import FOUND, MADE_UP, NO_VERDICT, NOT_FOUND, verdicts
 from functions.index_document.documents import chunks
 from functions.llm_answer.abstention import LEAST_BY_MEANING, LEAST_BY_WORDS, Signals, before, signals
 from functions.search import passages
@@ -254,9 +258,32 @@ def _below(told: Mapping[str, Sequence[Signals]], least: float) -> Iterator[str]
         yield share(each.trust < least for each in every)
 
 
+def by_reader(found: Mapping[str, Sequence[Question]], model: str, most: int) -> None:
+    """Let a model judge the first `most` questions of each kind that are not refused, and print what it adds."""
+    asked = {kind: [each for each in every if not each.refused][:most] for kind, every in found.items() if kind != LOST}
+    told = asyncio.run(
+        verdicts({k: [(each.text, each.passages) for each in every] for k, every in asked.items()}, model)
+    )
+    print(f"\nBy the reader {model}, of what is not refused already\n")
+    outcomes = (FOUND, NOT_FOUND, MADE_UP, NO_VERDICT)
+    rows = [
+        (
+            kind,
+            share(each.outcome in (NOT_FOUND, MADE_UP) for each in every),
+            *(sum(each.outcome == outcome for each in every) for outcome in outcomes),
+            f"{statistics.median(each.seconds for each in every):.1f}" if every else "–",
+        )
+        for kind, every in told.items()
+    ]
+    print(table(("questions", "abstained besides (95 %)", *outcomes, "s, median"), rows))
+
+
 def main() -> None:
     """Measure and print."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reader", metavar="MODEL", help="a model of OLLAMA_URL, or of the packaged server without it")
+    parser.add_argument("--most", type=int, default=150, help="questions of each kind that the reader is asked")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         child = TypesenseChild(Path(home, "data"), Path(home, "log"), "bench")
         process = started(child)
@@ -265,6 +292,8 @@ def main() -> None:
         finally:
             process.stop()
     report(found)
+    if arguments.reader:
+        by_reader(found, arguments.reader, arguments.most)
 
 
 if __name__ == "__main__":
