@@ -71,16 +71,22 @@ class Signals:
 def before(question: str, passages: Sequence[Mapping[str, Any]]) -> str | None:
     """Why there is nothing to answer from, decided before a word is generated; None when it is worth trying.
 
-    A question without any informative word can't be judged by its words, and is tried.
+    A question without any informative word can't be judged by its words, and is tried. While a collection is being
+    embedded, passages that have no embedding yet are judged by words.
     """
     if not passages:
         return NO_PASSAGES
     found = signals(question, passages)
     if found is None:
         return None
-    if not found.enough:
+    if not found.enough and not _enough_by_words(question, [each for each in passages if not each.get("embedded_by")]):
         return UNRELATED
     return DENIED if found.denied else None
+
+
+def _enough_by_words(question: str, passages: Sequence[Mapping[str, Any]]) -> bool:
+    found = signals(question, passages) if passages else None
+    return found is not None and found.enough
 
 
 def signals(question: str, passages: Sequence[Mapping[str, Any]]) -> Signals | None:
@@ -113,7 +119,7 @@ def signals(question: str, passages: Sequence[Mapping[str, Any]]) -> Signals | N
 
 def likest(passages: Iterable[Mapping[str, Any]]) -> float | None:
     """How like the question the likest passage is; None where no model that is measured has told."""
-    known = (passage["likeness"] for passage in passages if passage.get("embedded_by") in MEASURED)
+    known = (each["likeness"] for each in passages if "likeness" in each and each.get("embedded_by") in MEASURED)
     return max(known, default=None)
 
 

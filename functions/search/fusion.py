@@ -68,12 +68,15 @@ def fused(ranked: Sequence[Ranked], nearness: Nearness, embedded: Embedded | Non
     return sorted(found, key=lambda each: (-each.score, each.chunk.document_id, each.chunk.number))
 
 
-def liked(ranked: Iterable[Ranked], nearness: Nearness) -> list[Ranked]:
-    """The passages with their likeness to the question, as far as it is known: of the nearest."""
+def liked(ranked: Iterable[Ranked], nearness: Nearness, embedded: Embedded | None = None) -> list[Ranked]:
+    """The passages with the model that embedded them and, of the nearest, with their likeness to the question.
+
+    Without `embedded` all of them have embeddings.
+    """
     likeness = {each.chunk_id: round(each.likeness, DIGITS) for each in nearness.passages}
     return [
-        replace(each, likeness=likeness[each.chunk.id], embedded_by=nearness.model)
-        if each.chunk.id in likeness
+        replace(each, likeness=likeness.get(each.chunk.id), embedded_by=nearness.model)
+        if embedded is None or each.chunk.id in likeness or each.chunk.id in embedded.ids
         else each
         for each in ranked
     ]

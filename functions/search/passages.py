@@ -114,7 +114,7 @@ def follows(one: Chunk, other: Chunk) -> bool:
 
 def passage(found: Passage) -> dict[str, Any]:
     """As `knts.passages.found.v1` holds it. `last_chunk` only where several chunks were joined."""
-    first, last, likened = found.chunks[0], found.chunks[-1], likest(found.hits)
+    first, last = found.chunks[0], found.chunks[-1]
     return {
         "document_id": first.document_id,
         "version": first.version,
@@ -127,5 +127,12 @@ def passage(found: Passage) -> dict[str, Any]:
         "end": found.end,
         "text": found.text,
         "score": found.score,
-        **({"likeness": likened.likeness, "embedded_by": likened.embedded_by} if likened else {}),
+        **_meaning(found.hits),
     }
+
+
+def _meaning(hits: Sequence[Ranked]) -> dict[str, Any]:
+    """How like the question the likest of the hits is, where that is known, and by which model all are embedded."""
+    if known := likest(hits):
+        return {"likeness": known.likeness, "embedded_by": known.embedded_by}
+    return {"embedded_by": hits[0].embedded_by} if all(each.embedded_by for each in hits) else {}

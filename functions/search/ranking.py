@@ -32,7 +32,7 @@ Group = tuple[Term, ...]  # the words that one typed word may stand for
 
 @dataclass(frozen=True)
 class Ranked:
-    """A passage and its score; where it is known how like the question its meaning is, that and by which model."""
+    """A passage and its score; the model that embedded it, and how like the question its meaning is, where known."""
 
     chunk: Chunk
     score: float

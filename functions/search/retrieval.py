@@ -213,9 +213,9 @@ async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted, near:
     ids = _union([most_promising(lists, WINDOW_BESIDE_NEAR if beside else WINDOW), beside])
     held, embedded = await asyncio.gather(index.chunks(scope, ids), _embedded(index, scope, view, nearness, ids))
     ranked = rank(view.query, view.weights, _as_quoted(view.query, held))
-    hits = [
-        each for each in (liked(fused(ranked, nearness, embedded), nearness) if nearness else ranked) if each.score > 0
-    ]
+    if nearness:
+        ranked = liked(fused(ranked, nearness, embedded), nearness, embedded)
+    hits = [each for each in ranked if each.score > 0]
     facets = counted(wanted.facets, (each.chunk for each in hits))
     return Page(view.query, len(hits), 0, hits, facets, weights=view.weights)
 

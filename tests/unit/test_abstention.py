@@ -97,6 +97,14 @@ def test_of_several_passages_the_likest_counts() -> None:
     assert before("What country is the tragedy set in?", [*liked(0.1), *liked(0.5), *liked(0.2)]) is None
 
 
+def test_while_passages_are_being_embedded_those_without_are_judged_by_words() -> None:
+    asked, unlike = "Where is the scene?", {**PASSAGES[1], "likeness": 0.05, "embedded_by": "all-minilm:22m"}
+    assert before(asked, [unlike, PASSAGES[0]]) is None
+    far = {**PASSAGES[0], "embedded_by": "all-minilm:22m"}  # it has an embedding, and others are nearer
+    assert before(asked, [unlike, {**far, "text": "The scene of it."}]) == UNRELATED
+    assert before(asked, [far]) is None  # nothing is known but its words
+
+
 def test_a_likeness_by_a_model_whose_scale_is_not_known_says_nothing() -> None:
     asked = "What country is the tragedy set in?"
     assert before(asked, liked(0.9, by="another")) == before(asked, PASSAGES) == UNRELATED

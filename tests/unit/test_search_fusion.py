@@ -66,12 +66,13 @@ def test_a_passage_like_the_best_ones_comes_up() -> None:
     assert order(found) == ["best", "like", "other"]
 
 
-def test_a_passage_tells_its_likeness_to_the_question_where_it_is_among_the_nearest() -> None:
+def test_a_passage_tells_which_model_embedded_it_and_its_likeness_where_it_is_among_the_nearest() -> None:
     nearness = replace(near(a=0.9), model="m")
-    a, b = liked([ranked("a", 1.0), ranked("b", 2.0)], nearness)
+    a, far, missing = liked([ranked("a", 1.0), ranked("b", 2.0), ranked("c", 3.0)], nearness, Embedded(0.7, {"b-0"}))
     assert a.likeness == pytest.approx(nearness.passages[0].likeness, abs=1e-4)
     assert (a.score, a.embedded_by) == (1.0, "m")
-    assert b == ranked("b", 2.0)
+    assert (far.likeness, far.embedded_by) == (None, "m")
+    assert missing == ranked("c", 3.0)
 
 
 def test_scores_keep_the_scale_of_words() -> None:

@@ -156,14 +156,16 @@ def test_chunks_are_not_joined_where_what_stands_between_them_is_not_known() -> 
 def test_a_passage_is_what_its_event_allows() -> None:
     both = [Ranked(each, 1.0) for each in chunks_of(document("d", "word " * 400))]
     likened = [replace(ranked(TEXT)[0], likeness=0.4, embedded_by="m")]
+    embedded = [replace(ranked(TEXT)[0], embedded_by="m")]
     data: dict[str, Any] = {
         "request": {"question": "?", "groups": []},
-        "passages": [passage(each) for hits in (ranked(TEXT), likened, both) for each in choose(hits, 4)],
+        "passages": [passage(each) for hits in (ranked(TEXT), likened, embedded, both) for each in choose(hits, 4)],
         "index_token": "x",
         "search_ms": 1.5,
     }
     assert schemas.faults("knts.passages.found.v1", data) == []
-    assert [each.get("likeness") for each in data["passages"]] == [None, 0.4, None]
+    told = [(each.get("likeness"), each.get("embedded_by")) for each in data["passages"]]
+    assert told == [(None, None), (0.4, "m"), (None, "m"), (None, None)]
 
 
 def test_the_body_holds_what_clients_rely_on() -> None:
