@@ -9,7 +9,7 @@ from functions.ingress.failures import told
 from knts import channel
 from knts.errors import KntsError, UpstreamFailed
 
-ABSTAINED = "The documents do not tell"
+ABSTAINED, NEAREST = "The documents do not tell", "Nearest to it"
 AGAIN = "\n\n"  # before an answer that was begun anew in other words, since what was sent can't be taken back
 TOLD = (
     "id", "status", "model", "question", "standalone_question", "answered_question", "reason", "stale", "cache",
@@ -33,18 +33,23 @@ def completion(asked: Asked, answer: Mapping[str, Any], created: int, linked: Li
         "model": asked.model,
         "choices": [choice],
         "usage": usage(answer),
-        "knts": extension(asked, answer),
+        "knts": extension(asked, answer, linked),
     }
 
 
 def content(asked: Asked, answer: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """A completion's content and refusal. What abstains says so in words; where JSON was asked for, as a refusal."""
+    """A completion's content and refusal.
+
+    What abstains says so in words, and names the nearest documents; where JSON was asked for, it is a refusal.
+    """
     if answer["status"] != channel.ABSTAINED:
         return answer["answer"], None
     words = f"{ABSTAINED}: {answer['reason']}." if answer.get("reason") else f"{ABSTAINED}."
     if asked.structured:
         return None, words
-    return answer["answer"] or words, None
+    titles = list(dict.fromkeys(each["title"] or each["document_id"] for each in answer.get("passages", ())))
+    offered = f"{AGAIN}{NEAREST}: {'; '.join(titles)}" if titles else ""
+    return (answer["answer"] or words) + offered, None
 
 
 def failure(answer: Mapping[str, Any]) -> KntsError | None:
@@ -84,9 +89,21 @@ def usage(answer: Mapping[str, Any]) -> dict[str, int]:
     return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
 
-def extension(asked: Asked, answer: Mapping[str, Any]) -> dict[str, Any]:
-    """What OpenAI has no names for: the answer's id and state, its citations as they are, what was ignored."""
-    return {**{name: answer[name] for name in TOLD if name in answer}, "ignored": list(asked.ignored)}
+def extension(asked: Asked, answer: Mapping[str, Any], linked: Linked) -> dict[str, Any]:
+    """What OpenAI has no names for: the answer's id and state, its citations as they are, what was ignored.
+
+    What abstains offers the nearest documents.
+    """
+    found = {name: answer[name] for name in TOLD if name in answer}
+    if answer["status"] == channel.ABSTAINED:
+        found["nearest"] = [nearest(each, linked) for each in answer.get("passages", ())]
+    return {**found, "ignored": list(asked.ignored)}
+
+
+def nearest(passage: Mapping[str, Any], linked: Linked) -> dict[str, Any]:
+    """A passage that is offered instead of an answer: where it stands, without its text."""
+    place = {name: passage.get(name) for name in ("document_id", "version", "title", "section", "start", "end")}
+    return {**place, "url": passage.get("url") or linked(passage)}
 
 
 def completion_id(ask_id: str) -> str:
@@ -149,7 +166,9 @@ class Chunks:
         chunks = [*self._begin(), *self._more()]
         if refusal:
             chunks.append(self._chunk({"refusal": refusal}))
-        own = extension(self.asked, answer) | ({"answer": said} if said is not None and said != self.sent else {})
+        own = extension(self.asked, answer, self.linked) | (
+            {"answer": said} if said is not None and said != self.sent else {}
+        )
         delta = {"annotations": found} if (found := annotations(answer, self.linked, shift)) else {}
         chunks.append({**self._chunk(delta, finish_reason(answer)), "knts": own})
         if self.asked.usage:

@@ -111,6 +111,8 @@ def _print_end(final: Mapping[str, Any], asking: Asking) -> None:
         console.print(output.shown(answer), markup=False)
     if final["status"] == ABSTAINED_FRAME and not answer:
         console.print("The documents don't answer this.")
+    if final["status"] == ABSTAINED_FRAME:
+        _print_nearest(console, final)
     elif final["status"] not in (COMPLETED, ABSTAINED_FRAME):
         output.err().print(f"knts: {failure(final)}", markup=False)
     _print_doubts(console, final)
@@ -132,6 +134,18 @@ def _print_doubts(console: Console, final: Mapping[str, Any]) -> None:
         console.print(f"unsupported: {said}", style="yellow", markup=False)
     if left_out := final.get("withheld"):
         console.print(f"left out, since no passage supports it: {left_out} sentence(s)", style="yellow", markup=False)
+
+
+def _print_nearest(console: Console, final: Mapping[str, Any]) -> None:
+    """Why there is no answer, and the documents that come nearest to one."""
+    if final.get("reason"):
+        console.print(output.shown(str(final["reason"])), style="dim", markup=False)
+    for number, passage in enumerate(final.get("passages") or []):
+        if number == 0:
+            console.print("\nNearest to it:")
+        named = " › ".join(filter(None, (passage["title"] or passage["document_id"], passage.get("section"))))
+        place = f"{passage['document_id']} v{passage['version']} {passage['start']}–{passage['end']}"
+        console.print(output.shown(f"  {named}  ({place})"), markup=False)
 
 
 def _print_sources(console: Console, citations: Sequence[Mapping[str, Any]]) -> None:

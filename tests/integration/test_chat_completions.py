@@ -182,9 +182,12 @@ async def test_an_abstention_is_a_completion_that_says_so(client: openai.AsyncOp
     else:
         found = await client.chat.completions.create(model="kn-ts", messages=about("abstain"))
         content, own = found.choices[0].message.content or "", found.model_extra
-    assert content == "The documents do not tell: nothing fits."
+    assert content == "The documents do not tell: nothing fits.\n\nNearest to it: D"
     assert own is not None
     assert (own["knts"]["status"], own["knts"]["reason"]) == ("abstained", "nothing fits")
+    [nearest] = own["knts"]["nearest"]
+    assert nearest["document_id"] == "d"
+    assert nearest["url"].startswith("http://127.0.0.1")
 
 
 @pytest.mark.parametrize("stream", [False, True])

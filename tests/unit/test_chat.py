@@ -211,13 +211,37 @@ def test_what_the_limit_cut_has_the_length_as_its_reason() -> None:
 
 
 def test_an_abstention_says_so_in_words_or_where_json_was_asked_for_as_a_refusal() -> None:
-    abstained = {**ANSWER, "status": "abstained", "answer": "", "citations": [], "reason": "nothing fits"}
+    abstained = {**ANSWER, "status": "abstained", "answer": "", "citations": [], "passages": []}
+    abstained["reason"] = "nothing fits"
     message = told(abstained)["choices"][0]["message"]
     assert (message["content"], message["refusal"]) == ("The documents do not tell: nothing fits.", None)
     message = told(abstained, format=SCHEMA)["choices"][0]["message"]
     assert (message["content"], message["refusal"]) == (None, "The documents do not tell: nothing fits.")
     assert told({**abstained, "answer": "They do not."})["choices"][0]["message"]["content"] == "They do not."
     assert told(abstained)["knts"]["status"] == "abstained"
+
+
+def test_an_abstention_offers_the_nearest_documents() -> None:
+    scene = {
+        "document_id": "hamlet",
+        "version": 3,
+        "title": "Hamlet",
+        "section": "I",
+        "url": None,
+        "start": 0,
+        "end": 9,
+    }
+    more = [{**scene, "text": "…"}, {**scene, "start": 20, "end": 30, "text": "…"}, {**scene, "title": "", "url": "u"}]
+    abstained = {**ANSWER, "status": "abstained", "answer": "", "citations": [], "reason": "nothing fits"}
+    found = told({**abstained, "passages": more})
+    content = found["choices"][0]["message"]["content"]
+    assert content == "The documents do not tell: nothing fits.\n\nNearest to it: Hamlet; hamlet"
+    assert [each["url"] for each in found["knts"]["nearest"]] == ["http://here/hamlet", "http://here/hamlet", "u"]
+    assert found["knts"]["nearest"][0] == {**scene, "url": "http://here/hamlet"}
+    assert said(streamed("They do not.", final={**abstained, "answer": "They do not.", "passages": more})) == (
+        "They do not.\n\nNearest to it: Hamlet; hamlet"
+    )
+    assert "nearest" not in told(ANSWER)["knts"]
 
 
 def test_a_failed_answer_is_an_error_with_the_status_that_it_has_elsewhere() -> None:

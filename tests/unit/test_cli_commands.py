@@ -291,6 +291,21 @@ def test_an_end_without_an_answer_has_its_own_code(
     assert (result.exit_code, told in result.output) == (code, True)
 
 
+def test_an_abstention_tells_why_and_offers_the_nearest_documents(knts: Knts, server: ScriptedServer) -> None:
+    passage = {"document_id": "handbook/leave", "version": 2, "title": "Leave", "section": "II", "start": 3, "end": 9}
+    more = [{**passage, "text": "…"}, {**passage, "document_id": "bare", "title": "", "section": "", "text": "…"}]
+    final = {"id": ID, "status": "abstained", "answer": "", "reason": "nothing fits", "passages": more}
+    server.stream(POST, ("0", "queued", {"id": ID}), ("1", "abstained", final))
+    assert knts("ask", "x").stdout.splitlines() == [
+        "The documents don't answer this.",
+        "nothing fits",
+        "",
+        "Nearest to it:",
+        "  Leave › II  (handbook/leave v2 3–9)",
+        "  bare  (bare v2 3–9)",
+    ]
+
+
 def test_an_answer_as_json_is_the_last_frame(knts: Knts, server: ScriptedServer) -> None:
     server.stream(POST, ("0", "queued", {"id": ID}), ("1", "delta", {"text": "To be."}), ("2", "completed", FINAL))
     assert orjson.loads(knts("ask", "x", "--json", "--no-cache").stdout) == FINAL
