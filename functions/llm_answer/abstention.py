@@ -7,6 +7,7 @@ whether the documents speak of a matter at all, and badly whether what they say 
 """
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ LEAST_BY_MEANING = 0.3
 NAMED = 0.2  # what it counts that the question's names are all there, or all missing, where words alone are known
 NAMED_BESIDE, COVERED_BESIDE = 0.05, 0.3  # what names, and coverage, count beside a likeness
 BY_CHANCE = 0.3  # coverage up to which some passage comes by chance, and which counts nothing beside a likeness
-# The models whose likeness these numbers were measured on: others have other scales. By all others words alone decide.
+# The models whose likeness these numbers were measured on, in English; others have other scales. By all others, and in
+# other letters than Latin ones, of which these models know next to none, words alone decide.
 MEASURED = frozenset(("all-minilm", "all-minilm:22m", "all-minilm:latest"))
 AT_ITS_HEAD = 3  # words of a question among which a "not" denies what it asks for, and no circumstance of it
 EXCEPTIONS = frozenset(("except", "exclud", "unles", "fail", "lack", "refus", "unabl"))  # stems that deny too
@@ -108,7 +110,7 @@ def signals(question: str, passages: Sequence[Mapping[str, Any]]) -> Signals | N
         )
         if had / sum(weight.values()) > coverage:
             best, coverage = place, had / sum(weight.values())
-    likeness = likest(passages)
+    likeness = likest(passages) if _latin(question) else None
     if best is None:
         return Signals(0.0, None, denied=False, likeness=likeness)
     named = {stem(word.folded) for word in _names(every, question)}
@@ -121,6 +123,12 @@ def likest(passages: Iterable[Mapping[str, Any]]) -> float | None:
     """How like the question the likest passage is; None where no model that is measured has told."""
     known = (each["likeness"] for each in passages if "likeness" in each and each.get("embedded_by") in MEASURED)
     return max(known, default=None)
+
+
+def _latin(text: str) -> bool:
+    """Whether most of its letters are Latin."""
+    letters = [letter for letter in text if letter.isalpha()]
+    return 2 * sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters) > len(letters)
 
 
 def _asks_what_is_not(every: Sequence[Word]) -> bool:

@@ -111,6 +111,14 @@ def test_a_likeness_by_a_model_whose_scale_is_not_known_says_nothing() -> None:
     assert before("Where is the scene?", liked(-1.0, by="another")) is None
 
 
+@pytest.mark.parametrize(
+    ("question", "reason"), [("午餐几点供应？", None), ("谁发明了电话？", UNRELATED), ("Кто это?", UNRELATED)]
+)
+def test_in_other_letters_than_latin_ones_words_alone_decide(question: str, reason: str | None) -> None:
+    lunch = {**PASSAGES[0], "text": "午餐供应时间为十一点半到两点。", "likeness": 0.6, "embedded_by": "all-minilm:22m"}
+    assert before(question, [lunch]) == reason
+
+
 def test_what_a_passage_denies_can_be_asked_for() -> None:
     denying = [{**PASSAGES[0], "text": "The ghost never walks at noon."}]
     assert before("When doesn't the ghost walk?", denying) is None
