@@ -33,6 +33,7 @@ BOUND = 0.01  # of the pairs that do not mean the same, which may be hits at mos
 ROOM = 0.5  # wrong hits by which what is learned stays below that: what is counted on few pairs is luck as well
 FOLDS, SEED = 10, 20261
 STEP = 0.005
+WIDELY = 0.9  # a likeness from which semantic caches commonly give an answer
 STEEP = 10  # how likeness is scaled, so that both numbers of the fit are of one size
 PRIOR = 0.1  # keeps the fit from running away where no hit is wrong
 
@@ -55,13 +56,12 @@ class Marked:
         return differs(self.pair)
 
 
-def marked() -> list[Marked]:
-    """Quora's pairs. Raises LocalError where the packaged model is missing."""
-    model, rows = MiniLM(), [json.loads(line) for line in PAIRS.read_text().splitlines()]
-    vectors = {text: model.embed(text)[0] for row in rows for text in (row["a"], row["b"])}
+def read_pairs(path: Path, model: MiniLM, one: str, other: str, mark: str) -> list[Marked]:
+    """The pairs of a file of JSON lines, whose fields have these names."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    vectors = {text: model.embed(text)[0] for row in rows for text in (row[one], row[other])}
     return [
-        Marked(row["a"], row["b"], bool(row["duplicate"]), _cosine(vectors[row["a"]], vectors[row["b"]]))
-        for row in rows
+        Marked(row[one], row[other], bool(row[mark]), _cosine(vectors[row[one]], vectors[row[other]])) for row in rows
     ]
 
 
@@ -154,7 +154,7 @@ def report(every: Sequence[Marked], *, show: bool) -> None:
     least = cosine(every)
     judges: dict[str, Callable[[Marked], bool]] = {
         f"cosine alone, from {least:.3f}": lambda each: each.likeness >= least,
-        f"cosine and guards but those of words, from {least:.3f}": lambda each: each.likeness >= least and _bare(each),
+        f"the same with the guards of meaning, from {least:.3f}": lambda each: each.likeness >= least and _bare(each),
         "the judge, embeddings of an unknown model": lambda each: bool(same(each.one, each.other, each.likeness)),
         "the judge, as set": lambda each: bool(same(each.one, each.other, each.likeness, NAME)),
         "the guards alone, at any likeness": lambda each: not each.refused,
@@ -211,19 +211,26 @@ def main() -> None:
     parser.add_argument("--learn", action="store_true", help="print what wording_learned.py holds")
     parser.add_argument("--show", action="store_true", help="print the pairs that no guard refuses although marked")
     wanted = parser.parse_args()
+    try:
+        model = MiniLM()
+    except LocalError as error:
+        print(f"bench.wording: all that needs embeddings is skipped, {error}")
+        own()
+        return
     if not PAIRS.is_file():
         print(f"bench.wording: pairs skipped, {PAIRS} is missing (KNTS_DATA names the folder)")
-    else:
-        try:
-            every = marked()
-        except LocalError as error:
-            print(f"bench.wording: pairs skipped, {error}")
-        else:
-            if wanted.learn:
-                print(f'"{NAME}": {learned(every)}')
-                return
-            report(every, show=wanted.show)
+        own()
+        return
+    every = read_pairs(PAIRS, model, "a", "b", "duplicate")
+    if wanted.learn:
+        print(f'"{NAME}": {learned(every)}')
+        return
+    report(every, show=wanted.show)
     own()
+    near = read_pairs(OWN, model, "one", "other", "same")
+    for name, least in (("cosine alone", cosine(every)), ("cosine alone, as widely set,", WIDELY)):
+        hits = [[each.likeness >= least for each in near if each.same == kind] for kind in (True, False)]
+        print(f"On these {name} from {least:.3f}: hits {share(hits[0])}, wrong hits {share(hits[1])}")
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ PHRASES = _rules(
     ("find out", "find"),
     ("look for", "find"),
     ("a lot of|lots of|a large number of", "many"),
+    ("a few|quite a few", "some"),
     ("at least|no (?:less|fewer) than", "atleast"),
     ("at most|no more than", "atmost"),
     ("up to", "upto"),
@@ -273,7 +274,7 @@ _OPPOSITE = """
 """
 
 _LIGHT = """
-    better very much just even also effective definitely totally completely absolutely
+    very much just even also effective definitely totally completely absolutely
     some any many several few various different thing things stuff become
     usually generally commonly normally simply easily exactly properly effectively successfully
 """
@@ -338,6 +339,8 @@ QUANTITIES: Mapping[str, str] = {
         "atleast": "atleast",
         "atmost": "atmost upto",
         "too": "too",
+        "many": "many",
+        "few": "few",
     }.items()
     for word in words.split()
 }
