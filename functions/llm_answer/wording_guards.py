@@ -165,7 +165,7 @@ def voice(pair: Pair) -> bool:
 
 
 def _done(question: Question, word: Word) -> bool:
-    return question.plain[word.at].endswith("ed") or question.plain[word.at - 1] == "be"
+    return question.plain[word.at].endswith("ed") or question.plain[max(0, word.at - 1)] == "be"
 
 
 def join(pair: Pair) -> bool:

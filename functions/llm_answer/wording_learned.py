@@ -2,10 +2,11 @@
 
 `python -m bench.wording --learn` prints the numbers again. It takes pairs of questions that people have marked as
 meaning the same or not (a sample of 1,000 and 1,000 of Quora's, `KNTS_DATA`; they may be used for evaluation and are no
-part of this repository) and of them those which no guard refuses and which are in other words. Of these it fits by
-logistic regression how often a likeness means the same, and takes the lowest likeness from which on less than half a
-wrong hit is to be expected among the 1,000. A likeness is the cosine of two embeddings, and other models have others:
-a number counts for its model only.
+part of this repository). Of those which no guard refuses and which are in other words it fits by logistic regression
+how often a likeness means another question, and takes the lowest from which on the wrong hits that are expected,
+together with those in the same words, stay half a hit below what the bound allows: four of 1,000, since then the
+one-sided 95 % upper bound is below 1 %. A likeness is the cosine of two embeddings, and other models have others: a
+number counts for its model only.
 """
 
 from collections.abc import Mapping
