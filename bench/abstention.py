@@ -10,6 +10,7 @@ packaged embedding model. Two collections:
   among this repository's documents): paraphrases, which share next to no word with the passage that answers them;
   questions off the topic of all documents; questions beside it, which a document could answer and does not.
 
+With `--sets` judged collections of `KNTS_DATA/ir` come besides: each with its own questions and those of the others.
 With `--reader MODEL` a model judges as well what is not refused already, as `KNTS_READER` would let it.
 """
 
@@ -57,7 +58,8 @@ PARAPHRASES, LOST, OFF_TOPIC, BESIDE = (
     "beside the topic",
 )
 AIMS = {ANSWERABLE: "≤ 5 %", UNANSWERABLE: "≥ 80 %"}
-GOOD = (ANSWERABLE, PARAPHRASES)
+GOOD, TOGETHER = (ANSWERABLE, PARAPHRASES), "answerable and paraphrases"
+AGAINST = (UNANSWERABLE, ELSEWHERE, OFF_TOPIC, BESIDE)
 REFUSED = 0.05  # of the answerable that may be refused at most
 FOLDS, SEED = 5, 20261
 SCOPE, MEMORY, MODEL = Scope("bench"), 64 * 2**20, Model(NAME, DIMENSION)
@@ -153,10 +155,10 @@ class Library:
         return TypesenseServer(url=self.server.url, api_key="bench", collection=self.name)
 
 
-async def everything(server: TypesenseChild) -> dict[str, list[Question]]:
+async def everything(server: TypesenseChild, sets: Sequence[str]) -> dict[str, list[Question]]:
     """The questions of each kind."""
     embedder = InProcess()
-    found = await ours(server, embedder)
+    found = await ours(server, embedder) | await others(server, embedder, sets)
     if (DATA / "qa").is_dir():
         return await squad(server, embedder) | found
     print(f"SQuAD is left out: {DATA / 'qa'} is missing (KNTS_DATA names the folder)\n")
@@ -174,6 +176,19 @@ async def ours(server: TypesenseChild, embedder: InProcess) -> dict[str, list[Qu
         one = asked[row["question"]]
         shown = any(each["document_id"] == row.get("document") for each in one.passages)
         found[row.get("kind") or (PARAPHRASES if shown else LOST)].append(one)
+    return found
+
+
+async def others(server: TypesenseChild, embedder: InProcess, names: Sequence[str]) -> dict[str, list[Question]]:
+    """The questions of judged collections, and of each the questions of the others."""
+    there = {name: collection for name in names if (collection := judged.read(name))}
+    found: dict[str, list[Question]] = {}
+    for name, collection in there.items():
+        library = Library(server, embedder, name)
+        await library.load(collection.documents)
+        found[f"{name}: its own"] = await library.ask(collection.questions.values())
+        foreign = [text for other in there.values() if other is not collection for text in other.questions.values()]
+        found[f"{name}: of others"] = await library.ask(foreign)
     return found
 
 
@@ -232,12 +247,13 @@ def report(found: Mapping[str, Sequence[Question]]) -> None:
         headline("abstention", f"{kind}: abstained", abstained, AIMS.get(kind, ""))
     print(f"As set: abstained when trust < {LEAST_BY_MEANING} ({LEAST_BY_WORDS} by words alone), or what is asked for")
     print(f"is denied\n\n{table(head, rows)}")
-    for kind in GOOD:
-        if kind in told:
-            against = [other for other in told if other not in (*GOOD, LOST)]
+    together = {TOGETHER: [each for kind in GOOD for each in told.get(kind, ())]} | told
+    for kind in (TOGETHER, *GOOD):
+        if kind in together:
+            against = [other for other in told if other in AGAINST]
             print(f"\nBy signal, {kind} against the others: area under the curve; abstained at {100 * REFUSED:.0f} %")
             print(f"refused, {FOLDS} folds\n")
-            print(table(("signal", *against), list(_by_signal(told, kind, against))))
+            print(table(("signal", *against), list(_by_signal(together, kind, against))))
     print("\nThe whole curve, by trust: abstained\n")
     curve = [(f"< {step / 20:.2f}", *_below(told, step / 20)) for step in range(1, 15)]
     print(table(("trust", *told), curve))
@@ -283,12 +299,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reader", metavar="MODEL", help="a model of OLLAMA_URL, or of the packaged server without it")
     parser.add_argument("--most", type=int, default=150, help="questions of each kind that the reader is asked")
+    parser.add_argument("--sets", nargs="*", default=(), metavar="SET", help="judged collections, such as cranfield")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         child = TypesenseChild(Path(home, "data"), Path(home, "log"), "bench")
         process = started(child)
         try:
-            found = asyncio.run(everything(child))
+            found = asyncio.run(everything(child, arguments.sets))
         finally:
             process.stop()
     report(found)

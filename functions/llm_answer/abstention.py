@@ -22,7 +22,7 @@ MOST_WORDS = 100  # of a question that are looked at, since each is held against
 
 # Of `Signals.trust`, below which it is not worth trying; python -m bench.abstention prints the curves.
 LEAST_BY_WORDS = 0.27
-LEAST_BY_MEANING = 0.3
+LEAST_BY_MEANING = 0.33
 NAMED = 0.2  # what it counts that the question's names are all there, or all missing, where words alone are known
 NAMED_BESIDE, COVERED_BESIDE = 0.05, 0.3  # what names, and coverage, count beside a likeness
 BY_CHANCE = 0.3  # coverage up to which some passage comes by chance, and which counts nothing beside a likeness
