@@ -1,5 +1,6 @@
 """Answers as OpenAI's clients read them: completions, chunks, errors, models. Pure."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ TOLD = (
     "id", "status", "model", "question", "standalone_question", "answered_question", "reason", "stale", "cache",
     "citations", "timings_ms",
 )  # fmt: skip
+
+_MARKUP = re.compile(r"[\[\]<>`!*|\\]")
 
 Linked = Callable[[Mapping[str, Any]], str]  # a citation's web address
 
@@ -47,9 +50,14 @@ def content(asked: Asked, answer: Mapping[str, Any]) -> tuple[str | None, str | 
     words = f"{ABSTAINED}: {answer['reason']}." if answer.get("reason") else f"{ABSTAINED}."
     if asked.structured:
         return None, words
-    titles = list(dict.fromkeys(each["title"] or each["document_id"] for each in answer.get("passages", ())))
+    titles = list(dict.fromkeys(map(_title, answer.get("passages", ()))))
     offered = f"{AGAIN}{NEAREST}: {'; '.join(titles)}" if titles else ""
     return (answer["answer"] or words) + offered, None
+
+
+def _title(passage: Mapping[str, Any]) -> str:
+    """A document's title as plain words: what chat clients would make a link, an image or markup of is left out."""
+    return " ".join(_MARKUP.sub(" ", passage["title"] or passage["document_id"]).split())
 
 
 def failure(answer: Mapping[str, Any]) -> KntsError | None:

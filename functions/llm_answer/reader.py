@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from functions.llm_answer.text import words
+from functions.llm_answer.text import Word, words
 
 VERSION = "1"
 SYSTEM = (
@@ -53,6 +53,13 @@ def found(written: str, passages: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def stands(quote: str, text: str) -> bool:
-    """Whether all words of a quote, one at least, stand in a text in a row; case and marks between them aside."""
-    quoted, there = ([word.folded for word in words(each)] for each in (quote, text))
-    return bool(quoted) and f" {' '.join(quoted)} " in f" {' '.join(there)} "
+    """Whether all words of a quote, one that says something at least, stand in a text in a row.
+
+    Case and marks between them aside.
+    """
+    quoted, there = words(quote), words(text)
+    return any(word.informative for word in quoted) and _row(quoted) in _row(there)
+
+
+def _row(some: Iterable[Word]) -> str:
+    return f" {' '.join(word.folded for word in some)} "

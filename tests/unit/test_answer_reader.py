@@ -31,6 +31,7 @@ def verdict(quote: str, answerable: bool = True) -> str:
         (verdict("reach account"), False),  # something left out
         (verdict(""), False),
         (verdict("…"), False),
+        (verdict("There is no"), False),  # says nothing
         (verdict("on the 27th", answerable=False), False),
     ],
 )
@@ -61,7 +62,7 @@ def test_the_reader_is_asked_of_what_the_model_would_be_shown() -> None:
     assert messages(asked) == [{"role": "system", "content": SYSTEM}, asked[1]]
 
 
-WORDS = st.lists(st.sampled_from(["a", "b", "ab", "27", "é"]), min_size=1, max_size=6)
+WORDS = st.lists(st.sampled_from(["b", "bc", "c", "27", "é"]), min_size=1, max_size=6)
 
 
 @given(WORDS, WORDS)

@@ -244,6 +244,13 @@ def test_an_abstention_offers_the_nearest_documents() -> None:
     assert "nearest" not in told(ANSWER)["knts"]
 
 
+def test_a_documents_title_is_offered_without_markup() -> None:
+    marked = {"document_id": "d", "version": 1, "title": "![x](http://evil/)\n# <b>Hi</b>", "start": 0, "end": 1}
+    abstained = {**ANSWER, "status": "abstained", "answer": "", "citations": [], "passages": [marked]}
+    content = told(abstained)["choices"][0]["message"]["content"]
+    assert content == "The documents do not tell.\n\nNearest to it: x (http://evil/) # b Hi /b"
+
+
 def test_a_failed_answer_is_an_error_with_the_status_that_it_has_elsewhere() -> None:
     late = {**ANSWER, "status": "failed", "reason": "late", "problem": {"status": 504}}
     assert (failure(late) or KntsError("")).status == 504
