@@ -232,3 +232,25 @@ class OllamaContract:
         assert shown["model_info"]["tokenizer.ggml.tokens"] is None
         assert '<|im_end|>"' in shown["parameters"]
         assert "{{" in shown["template"]
+
+
+class EmbedderContract:
+    """The same of a model that embeds and writes nothing; `embedder` is a session on its server and its name."""
+
+    async def test_it_says_that_it_embeds_and_how_it_pools(self, embedder: tuple[aiohttp.ClientSession, str]) -> None:
+        session, name = embedder
+        async with session.get("/api/tags") as response:
+            (listed,) = [each for each in (await response.json())["models"] if each["name"] == name]
+        async with session.post("/api/show", json={"model": name}) as response:
+            shown = await response.json()
+        assert "capabilities" not in listed
+        assert shown["capabilities"] == ["embedding"]
+        assert shown["model_info"]["general.architecture"] == listed["details"]["family"] == "bert"
+        assert shown["model_info"]["bert.context_length"] == 256
+        assert shown["model_info"]["bert.pooling_type"] == 1
+
+    @pytest.mark.parametrize("call", ["chat", "generate"])
+    async def test_it_can_not_answer(self, embedder: tuple[aiohttp.ClientSession, str], call: str) -> None:
+        session, name = embedder
+        async with session.post(f"/api/{call}", json={"model": name, "messages": CAPITAL, "prompt": "x"}) as response:
+            assert (response.status, await response.json()) == (400, {"error": f'"{name}" does not support {call}'})

@@ -46,6 +46,8 @@ class ScriptedOllama:
         self.counts, self.probed = "One, two", 0  # what is said when it is probed, and how often it was
         self.probe_options: dict[str, Any] = {}
         self.described = 0
+        self.embedders: set[str] = set()  # names of those that write no text
+        self.capable = True  # whether it tells of capabilities, as since 0.6.4
         self.refused: dict[str, int] = {}  # statuses by the model that is to be described
         self.down: int = 0  # a status that everything but a chat is answered with
         self.cut = asyncio.Event()  # the client closed its connection in mid-answer
@@ -92,7 +94,13 @@ class ScriptedOllama:
     def _show(self, body: dict[str, Any]) -> dict[str, Any] | None:
         self.described += 1
         name = body["model"] if ":" in body["model"] else body["model"] + ":latest"
-        return {"model_info": {"llama.context_length": self.context}} if name in self.models else None
+        if name not in self.models:
+            return None
+        embeds = name in self.embedders
+        family = "bert" if embeds else "llama"
+        told = {"capabilities": ["embedding" if embeds else "completion"]} if self.capable else {}
+        info = {f"{family}.context_length": self.context}
+        return {"model_info": info, "details": {"family": family}, **told}
 
     def probe(self, asked: dict[str, Any]) -> web.Response | None:
         """What it counts when it is probed; None where it is not."""

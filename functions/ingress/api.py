@@ -203,7 +203,7 @@ class Api:
 
     async def get_model(self, request: Request, who: Principal, name: str) -> Answer:
         if name != chat.DEFAULT:
-            await self.ingress.offered.check(name)
+            await self.ingress.offered.find(name)
         return reply(chat_answers.model(name))
 
     # -- documents ----------------------------------------------------------------------------------------------------

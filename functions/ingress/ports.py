@@ -82,7 +82,7 @@ class Remembered(Protocol):
 class Models(Protocol):
     """Ollama, as far as its models are listed."""
 
-    async def names(self) -> list[str]: ...
+    async def listed(self) -> Mapping[str, bool]: ...
 
 
 class Record(Protocol):

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 MAX_LINE = 256 * 1024  # bytes of one NDJSON line
 MAX_BODY = 16 * 1024 * 1024  # bytes of an answer that is not streamed: a list of models, a model's description
 MAX_TEXT = 400_000  # characters of one answer
+AT_ONCE = 8  # descriptions of models that are asked for
 NAMED = 20  # models that are named where another one was asked for
 FIRST = "the first token"
 TOO_LONG = "exceeds the context length"  # what it says to a prompt that must not be cut and does not fit
@@ -50,6 +51,10 @@ class UnknownModel(Permanent):
 
 class PromptTooLong(Permanent):
     """The prompt has more tokens than the context, and was not cut: nothing has come of the call."""
+
+
+class CannotAnswer(UnknownModel):
+    """Ollama has the model, but it writes no text: it embeds, say."""
 
 
 class OllamaAway(Temporary):
@@ -137,6 +142,7 @@ class Ollama:
         self.default_model = server.model
         self.limits = limits or OllamaLimits()
         self._models: dict[str, tuple[float, Model]] = {}
+        self._writing: dict[tuple[str, str], bool] = {}  # by name and digest
         self._breakers: dict[str, Breaker] = {}
 
     async def __aenter__(self) -> "Ollama":
@@ -155,13 +161,34 @@ class Ollama:
         """Raises OllamaAway unless Ollama answers."""
         await self._call("GET", "/api/version")
 
-    async def names(self) -> list[str]:
-        """The names of all models that there are. Raises OllamaAway."""
-        listed = (await self._call("GET", "/api/tags")).get("models")
-        return [str(each["name"]) for each in listed or () if isinstance(each, dict) and each.get("name")]
+    async def listed(self) -> dict[str, bool]:
+        """All models that there are, as Ollama orders them, and whether each can answer. Raises OllamaAway.
+
+        One that is not described just now is taken for one that can.
+        """
+        models = [each for each in _models(await self._call("GET", "/api/tags")) if each.get("name")]
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def described(listed: Mapping[str, Any]) -> bool:
+            async with gate:
+                return await self._writes(str(listed["name"]), str(listed.get("digest", "")))
+
+        able = await asyncio.gather(*map(described, models))
+        return {str(each["name"]): can for each, can in zip(models, able, strict=True)}
+
+    async def _writes(self, name: str, digest: str) -> bool:
+        if (known := self._writing.get((name, digest))) is not None:
+            return known
+        try:
+            can = writes(await self._call("POST", "/api/show", {"model": name}))
+        except (OllamaAway, Permanent) as error:
+            log.info("a model is listed without its description: %s", error.detail, extra={"model": name})
+            return True
+        self._writing[name, digest] = can
+        return can
 
     async def model(self, name: str | None = None) -> Model:
-        """The model of that name, or the default one. Raises UnknownModel, or OllamaAway.
+        """The model of that name, or the default one. Raises UnknownModel, CannotAnswer, or OllamaAway.
 
         While it is away, what was last known of a model is believed, so that cached answers can still be served.
         """
@@ -178,6 +205,8 @@ class Ollama:
                 log.warning("Ollama is away; believing what was last known of its model", extra={"model": name})
                 return known
             raise
+        if not writes(shown):
+            raise CannotAnswer(cannot_answer(name))
         found = replace(describe(name, shown, listed), refuses=refuses)
         self._models[name] = (time.monotonic() + self.limits.model_cache, found)
         return found
@@ -343,6 +372,23 @@ class Ollama:
         if not isinstance(answer, dict):
             raise OllamaAway(f"Ollama answered {path} with something else than an object", retry_after=5)
         return answer
+
+
+def writes(shown: Mapping[str, Any]) -> bool:
+    """Whether a model writes text, by its answer of /api/show.
+
+    Ollama says so in `capabilities` since 0.6.4; before, a model that embeds is known by how it pools, or its family.
+    """
+    if isinstance(capabilities := shown.get("capabilities"), list):
+        return "completion" in capabilities
+    info, details = shown.get("model_info"), shown.get("details")
+    pools = isinstance(info, dict) and any(key.endswith(".pooling_type") for key in info)
+    return not pools and "bert" not in str(details.get("family", "") if isinstance(details, dict) else "")
+
+
+def cannot_answer(name: str) -> str:
+    """What is told of a model that writes no text."""
+    return f"the model {name[:100]!r} can't answer: it writes no text"
 
 
 def describe(name: str, shown: Mapping[str, Any], listed: Mapping[str, Any]) -> Model:

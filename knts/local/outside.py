@@ -3,8 +3,8 @@
 import asyncio
 import json
 import urllib.request
-from typing import Any
 
+from knts.clients.ollama import writes
 from knts.clients.redis import check_durable, connected, ping
 from knts.errors import KntsError
 from knts.local.process import LocalError, http_status
@@ -59,12 +59,11 @@ def ollama_model(url: str, wanted: str | None) -> str | None:
 
 
 def _writes(url: str, name: str) -> bool:
-    """Whether the model completes text: an embedding model says that it does not, an old Ollama says nothing."""
+    """Whether the model completes text."""
     data = json.dumps({"model": name}).encode()
     request = urllib.request.Request(f"{url}/api/show", data=data, headers={"Content-Type": "application/json"})  # noqa: S310
     with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - the user's own Ollama
-        shown: dict[str, Any] = json.load(response)
-    return "completion" in shown.get("capabilities", ["completion"])
+        return writes(json.load(response))
 
 
 def _told(status: int) -> str:

@@ -165,6 +165,19 @@ async def test_models_are_listed_and_named(client: openai.AsyncOpenAI, here: Wor
         assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
 
 
+async def test_a_model_that_embeds_is_not_listed_and_can_not_be_asked(
+    client: openai.AsyncOpenAI, here: World, ollama: ScriptedOllama
+) -> None:
+    ollama.models["minilm:latest"], ollama.embedders = "d3", {"minilm:latest"}
+    assert [model.id async for model in client.models.list()] == ["kn-ts", "scripted", "large:7b"]
+    with pytest.raises(openai.NotFoundError):
+        await client.models.retrieve("minilm")
+    with pytest.raises(openai.BadRequestError, match="'minilm' can't answer: it writes no text") as caught:
+        await client.chat.completions.create(model="minilm", messages=ASKED)
+    assert caught.value.param == "model"
+    assert not here.road.events
+
+
 async def test_without_ollama_the_default_is_still_there(
     client: openai.AsyncOpenAI, here: World, ollama: ScriptedOllama
 ) -> None:

@@ -1,14 +1,17 @@
 """The packaged embedding model, really loaded, behind Ollama's API."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
+import pytest_asyncio
 
 from knts.clients.embedder import Embedder, EmbedderAway, EmbedServer
 from knts.embeddings import product
 from knts.local.model.minilm import DIMENSION, NAME
 from knts.local.servers import PackagedEmbedder, started
+from tests.ollama_contract import EmbedderContract
 
 
 @pytest.fixture(scope="module")
@@ -17,6 +20,16 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     child = started(server)
     yield server.url
     child.stop()
+
+
+@pytest_asyncio.fixture
+async def embedder(url: str) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+    async with aiohttp.ClientSession(url) as session:
+        yield session, NAME
+
+
+class TestThePackagedEmbedder(EmbedderContract):
+    """The same table as a real Ollama's in `tests/ollama/test_contract.py`."""
 
 
 async def test_texts_that_mean_the_same_are_nearer_than_others(url: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from knts.clients.ollama import (
+    CannotAnswer,
     Done,
     Model,
     Ollama,
@@ -17,6 +18,7 @@ from knts.clients.ollama import (
     UnknownModel,
     describe,
     keep_alive,
+    writes,
 )
 from knts.errors import KntsError, Permanent, Temporary
 from knts.settings import OllamaServer, SettingsError, read
@@ -93,6 +95,32 @@ class TestModels:
             with pytest.raises(UnknownModel, match="'huge' is unknown; there is small:latest"):
                 await ollama.model("huge")
 
+    @pytest.mark.parametrize("capable", [True, False])
+    async def test_one_that_embeds_is_listed_as_such_and_can_not_answer(
+        self, scripted: ScriptedOllama, capable: bool
+    ) -> None:
+        scripted.models |= {"minilm:latest": "d2", "large:7b": "d3"}
+        scripted.embedders, scripted.capable = {"minilm:latest"}, capable
+        async with client(scripted.url) as ollama:
+            assert await ollama.listed() == {"small:latest": True, "minilm:latest": False, "large:7b": True}
+            with pytest.raises(CannotAnswer, match="'minilm' can't answer: it writes no text"):
+                await ollama.model("minilm")
+
+    async def test_a_list_asks_once_for_each_description_and_goes_without_those_it_does_not_get(
+        self, scripted: ScriptedOllama
+    ) -> None:
+        scripted.models = {f"m{number}:latest": "d" for number in range(40)}
+        scripted.embedders, scripted.refused = {"m7:latest", "m8:latest"}, {"m8:latest": 503}
+        async with client(scripted.url) as ollama:
+            assert [name for name, can in (await ollama.listed()).items() if not can] == ["m7:latest"]
+            assert scripted.described == 39
+            scripted.refused = {}
+            assert [name for name, can in (await ollama.listed()).items() if not can] == ["m7:latest", "m8:latest"]
+            assert scripted.described == 40
+            scripted.models["m7:latest"] = "another model by the same name"
+            scripted.embedders = {"m8:latest"}
+            assert [name for name, can in (await ollama.listed()).items() if not can] == ["m8:latest"]
+
     async def test_at_most_twenty_models_are_named_instead(self, scripted: ScriptedOllama) -> None:
         scripted.models = {f"m{number}:latest": "d" for number in range(21)}
         async with client(scripted.url) as ollama:
@@ -115,6 +143,24 @@ class TestModels:
         async with client(scripted.url) as ollama:
             with pytest.raises(Temporary, match="busy"):
                 await ollama.ready()
+
+    @pytest.mark.parametrize(
+        ("shown", "can"),
+        [
+            ({"capabilities": ["completion", "tools"]}, True),
+            ({"capabilities": ["embedding"]}, False),
+            ({"capabilities": ["image"]}, False),
+            ({"capabilities": ["completion"], "details": {"family": "bert"}}, True),
+            ({"details": {"family": "bert"}}, False),
+            ({"details": {"family": "nomic-bert"}}, False),
+            ({"model_info": {"qwen3.pooling_type": 3}, "details": {"family": "qwen3"}}, False),
+            ({"model_info": {"qwen3.context_length": 3}, "details": {"family": "qwen3"}}, True),
+            ({"capabilities": None, "model_info": None, "details": None}, True),
+            ({}, True),
+        ],
+    )
+    def test_whether_a_model_writes_text(self, shown: dict[str, Any], can: bool) -> None:
+        assert writes(shown) is can
 
     @pytest.mark.parametrize(
         ("shown", "listed", "model"),

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from knts.settings import OllamaServer
 from tests.e2e.roads import Road, start_road
-from tests.ollama.server import RealOllama, serving, with_models
+from tests.ollama.server import EMBEDDER, RealOllama, serving, with_models
 from tests.ollama_contract import MODEL
 
 ServeOllama = Callable[..., RealOllama]
@@ -51,6 +51,11 @@ def ollama_server(real: RealOllama) -> OllamaServer:
 async def ollama(real: RealOllama) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(real.url) as session:
         yield session
+
+
+@pytest.fixture
+def embedder(ollama: aiohttp.ClientSession) -> tuple[aiohttp.ClientSession, str]:
+    return ollama, EMBEDDER
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import struct
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from tests.ollama_contract import MODEL
 
 CHATML = "smollm2:chatml"  # with the template that Ollama finds for these weights, which ends every message
 THINKER = "smollm2:thinker"  # with one that opens a thought, as those of models that can think do
+EMBEDDER = "tiny:embedder"  # which embeds, by what its file says; it has no weights to do it with
 THINKING = (
     "{{- range .Messages }}<|im_start|>{{ .Role }}\n"
     "{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }}<|im_end|>\n{{ end }}"
@@ -96,6 +98,24 @@ def with_models(program: Path, folder: Path) -> None:
         ollama.create(MODEL, f'FROM {weights()}\nTEMPLATE """{TEMPLATE}"""\n{more}')
         ollama.create(CHATML, f"FROM {weights()}\n{one}")
         ollama.create(THINKER, f'FROM {weights()}\nTEMPLATE """{THINKING}"""\n{more}')
+        file = folder / "embedder.gguf"
+        file.write_bytes(_embedder())
+        ollama.create(EMBEDDER, f"FROM {file}\n")
+
+
+def _embedder() -> bytes:
+    """A GGUF file of a model that embeds, with one tensor of zeros: enough to be described."""
+    facts = {"general.architecture": "bert", "bert.context_length": 256, "bert.pooling_type": 1}
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, len(facts))
+    for key, value in facts.items():
+        kind, data = (8, _text(value)) if isinstance(value, str) else (4, struct.pack("<I", value))
+        head += _text(key) + struct.pack("<I", kind) + data
+    head += _text("token_embd.weight") + struct.pack("<IQIQ", 1, 32, 0, 0)
+    return head.ljust(-(-len(head) // 32) * 32, b"\0") + bytes(4 * 32)
+
+
+def _text(text: str) -> bytes:
+    return struct.pack("<Q", len(text)) + text.encode()
 
 
 @contextlib.contextmanager

@@ -10,11 +10,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from knts.clients.ollama import Done, Ollama, OllamaAway, OllamaLimits, StreamBroken, UnknownModel
+from knts.clients.ollama import CannotAnswer, Done, Ollama, OllamaAway, OllamaLimits, StreamBroken, UnknownModel
 from knts.settings import OllamaServer
 from tests.answering import until
 from tests.ollama.conftest import ServeOllama
-from tests.ollama.server import CHATML, THINKER, RealOllama, cpu_seconds
+from tests.ollama.server import CHATML, EMBEDDER, THINKER, RealOllama, cpu_seconds
 from tests.ollama_contract import CAPITAL, MODEL, asked, whole
 
 GREEDY = {"temperature": 0.0, "seed": 0, "num_predict": 24, "num_ctx": 2048}
@@ -71,6 +71,13 @@ async def test_an_unknown_model_is_named_beside_those_that_there_are(real: RealO
         with pytest.raises(UnknownModel, match="is unknown; there is ") as refused:
             await ollama.model(name)
     assert all(there in refused.value.detail for there in (MODEL, CHATML, THINKER))
+
+
+async def test_one_that_embeds_is_listed_as_such_and_can_not_answer(real: RealOllama) -> None:
+    async with client(real) as ollama:
+        assert await ollama.listed() == {MODEL: True, CHATML: True, THINKER: True, EMBEDDER: False}
+        with pytest.raises(CannotAnswer, match="it writes no text"):
+            await ollama.model(EMBEDDER)
 
 
 async def test_whether_a_model_continues_is_a_matter_of_its_template(real: RealOllama) -> None:

@@ -2,11 +2,15 @@
 
 import aiohttp
 
-from tests.ollama_contract import CAPITAL, MODEL, OllamaContract, asked, whole
+from tests.ollama_contract import CAPITAL, MODEL, EmbedderContract, OllamaContract, asked, whole
 
 
 class TestARealOllama(OllamaContract):
     """The same table as the packaged model's in `tests/integration/test_local_model.py`."""
+
+
+class TestARealOllamasEmbedder(EmbedderContract):
+    """The same table as the packaged embedder's in `tests/integration/test_local_embedder.py`."""
 
 
 class TestWhereThePackagedModelDiffers:

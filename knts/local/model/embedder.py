@@ -58,6 +58,8 @@ class Embedder:
             Route("/api/tags", self.tags),
             Route("/api/show", self.show, methods=["POST"]),
             Route("/api/embed", self.embed, methods=["POST"]),
+            Route("/api/chat", self.answer, methods=["POST"]),
+            Route("/api/generate", self.answer, methods=["POST"]),
         ]
         return Starlette(routes=routes, exception_handlers={Refused: refusal})
 
@@ -76,6 +78,7 @@ class Embedder:
         body = await read_json(request)
         _know(body.get("model") or body.get("name"))
         info = {"general.architecture": "bert", "bert.embedding_length": DIMENSION, "bert.context_length": 256}
+        info["bert.pooling_type"] = 1  # the mean of all tokens
         return JSONResponse({"details": self._details(), "model_info": info, "capabilities": ["embedding"]})
 
     async def embed(self, request: Request) -> Response:
@@ -98,6 +101,12 @@ class Embedder:
             "prompt_eval_count": sum(tokens for _, tokens in found),
         }
         return Response(orjson.dumps(answer), media_type="application/json")
+
+    async def answer(self, request: Request) -> Response:
+        """It writes no text."""
+        body = await read_json(request)
+        _know(body.get("model"))
+        raise Refused(400, f'"{body["model"]}" does not support {request.url.path.rsplit("/", 1)[-1]}')
 
     async def _embedded(self, texts: Sequence[str]) -> list[tuple[list[float], int]]:
         threads = self.short if sum(map(len, texts)) <= SHORT else self.long
