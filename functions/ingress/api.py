@@ -24,7 +24,7 @@ from functions.ingress.sse import HEADERS as EVENT_HEADERS
 from functions.ingress.sse import MEDIA_TYPE as EVENTS
 from functions.ingress.sse import EventStream, encode, resume_from
 from knts import channel, telemetry
-from knts.errors import KntsError, NotFound, TooLarge
+from knts.errors import KntsError, TooLarge
 from knts.events import JSON
 from knts.runtime import HEALTH_ROUTES, Check, MethodNotAllowed, health, problem_response
 from knts.tasks import ended
@@ -103,7 +103,7 @@ class Api:
                 return self._refusal(request, MethodNotAllowed("this path is only for reading"), ["GET"])
             return self.files.get(path) or await health(path, self.ready)
         if path == "/v1" or path.startswith("/v1/"):
-            return self._refusal(request, NotFound("there is no such path"), [])
+            return self._refusal(request, completions.no_such_path(raw_path(request)), [])
         return self.page
 
     @staticmethod

@@ -43,10 +43,11 @@ REFUSED: Mapping[str, tuple[Any, ...]] = {
     "audio": (),
     "prediction": (),
     "web_search_options": (),
+    "moderation": (),
 }
 _IGNORED = """
-user metadata store service_tier safety_identifier prompt_cache_key prompt_cache_retention reasoning_effort verbosity
-parallel_tool_calls
+user metadata store service_tier safety_identifier prompt_cache_key prompt_cache_options prompt_cache_retention
+reasoning_effort verbosity parallel_tool_calls
 """
 IGNORED = frozenset(_IGNORED.split())
 OWN = ("filters", "max_passages", "cache")  # of the extension field `knts`

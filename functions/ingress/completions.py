@@ -19,7 +19,7 @@ from functions.ingress.handler import HEARTBEAT, Begun, Ingress, Position
 from functions.ingress.sse import BEAT, EventStream
 from functions.ingress.web.words import document_link
 from knts import channel, errors
-from knts.errors import BadRequest, KntsError
+from knts.errors import BadRequest, KntsError, NotFound
 from knts.events import JSON
 from knts.tasks import ended
 
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 MAX_CHAT = 512 * 1024  # bytes: the client sends the whole conversation again and again
 PATHS = ("/v1/chat/", "/v1/models")
+ABSENT = ("/v1/responses", "/v1/completions", "/v1/embeddings")  # others of OpenAI's that clients may try
 DONE = b"data: [DONE]\n\n"
 Cancel = Callable[[], Awaitable[None]]
 T = TypeVar("T")
@@ -34,7 +35,13 @@ T = TypeVar("T")
 
 def speaks(path: str) -> bool:
     """Whether a path is one of OpenAI's, whose errors have OpenAI's form too."""
-    return path.startswith(PATHS)
+    return path.startswith((*PATHS, *ABSENT))
+
+
+def no_such_path(path: str) -> NotFound:
+    """The error for a path that there is not; of OpenAI's, it says what there is."""
+    instead = "; of OpenAI's API there are POST /v1/chat/completions and GET /v1/models" if speaks(path) else ""
+    return NotFound(f"there is no such path{instead}")
 
 
 def refusal(error: KntsError) -> Response:

@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 import orjson
+import pydantic
 import pytest
 import pytest_asyncio
 from openai.types.chat import ChatCompletionMessageParam
@@ -15,6 +16,7 @@ from knts import answers, channel, errors, events
 from knts.clients.redis import Redis
 from knts.errors import Permanent, UpstreamFailed
 from knts.events import Event
+from knts.line import line_key
 from tests.answering import until
 from tests.conftest import ServeFunction
 from tests.integration.ingress_world import KEYS, World, world
@@ -216,6 +218,52 @@ async def test_a_failure_in_mid_stream_is_an_error_of_the_stream(client: openai.
     with pytest.raises(openai.APIError, match="the model is gone"):
         async for _ in stream:
             pass
+
+
+async def test_the_clients_own_helpers_read_streams_and_parse_schemas(client: openai.AsyncOpenAI, here: World) -> None:
+    async with client.chat.completions.stream(model="kn-ts", messages=ASKED) as stream:
+        kinds = {event.type async for event in stream}
+        whole = await stream.get_final_completion()
+    assert {"chunk", "content.delta", "content.done"} <= kinds
+    assert whole.choices[0].message.content == FINAL["answer"]
+
+    async def structured(road: ScriptedRoad, event: Event) -> None:
+        await road.passages(event.correlation_id)
+        flight, token = await road.join(event.correlation_id)
+        await road.end(flight, token, answer='{"place": "Denmark"}')
+
+    class Scene(pydantic.BaseModel):
+        place: str
+
+    here.road.script = structured
+    found = await client.chat.completions.parse(model="kn-ts", messages=about("Set where?"), response_format=Scene)
+    assert found.choices[0].message.parsed == Scene(place="Denmark")
+    assert here.road.events[-1].payload["format"]["required"] == ["place"]
+
+
+async def test_a_full_queue_is_a_rate_limit_that_says_when_to_come_back(
+    client: openai.AsyncOpenAI, here: World, redis: Redis
+) -> None:
+    line, now = line_key("scripted:latest"), (await redis.time())[0] * 1000
+    await redis.hset(f"{line}pace", mapping={"ms": 600_000, "slots": 1})  # whoever comes now comes too late
+    await redis.zadd(f"{line}slots", {"token ticket": now + 60_000})
+    for stream in (False, True):
+        with pytest.raises(openai.RateLimitError) as caught:
+            await client.chat.completions.create(model="kn-ts", messages=ASKED, stream=stream)
+        assert int(caught.value.response.headers["retry-after"]) >= 1
+        assert (caught.value.type, caught.value.code) == ("rate_limit_error", "busy")
+    assert here.road.events == []
+
+
+async def test_other_calls_of_openais_are_not_there_and_say_what_is(client: openai.AsyncOpenAI) -> None:
+    for call in (
+        client.responses.create(model="kn-ts", input="Where?"),
+        client.completions.create(model="kn-ts", prompt="Where?"),
+        client.embeddings.create(model="kn-ts", input="Where?"),
+    ):
+        with pytest.raises(openai.NotFoundError, match="there are POST /v1/chat/completions") as caught:
+            await call
+        assert caught.value.type == "invalid_request_error"
 
 
 async def test_what_can_not_be_had_is_refused_by_name(client: openai.AsyncOpenAI, here: World) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
 
-from functions.ingress.chat import DEFAULT, IGNORED, OPTIONS, REFUSED, Asked, parse, renamed
+from functions.ingress.chat import DEFAULT, IGNORED, OPTIONS, READ, REFUSED, Asked, parse, renamed
 from functions.ingress.chat_answers import AGAIN, Chunks, completion, envelope, failure
 from functions.ingress.conversations import Before
 from knts.errors import BadRequest, Busy, KntsError, NotFound, Unauthorized
@@ -107,6 +108,32 @@ def test_an_option_out_of_its_bounds_is_refused_by_name(name: str) -> None:
         assert faults(asked(**{name: bad})) == [name], bad
 
 
+def test_each_field_that_openais_client_knows_is_honoured_refused_or_ignored() -> None:
+    known = {*READ, *REFUSED, *OPTIONS, *IGNORED}
+    assert set(CompletionCreateParamsStreaming.__annotations__) <= known
+    assert len(known) == len(READ) + len(REFUSED) + len(OPTIONS) + len(IGNORED)
+
+
+def test_an_answer_that_comes_back_as_history_is_read_over() -> None:
+    back = completion(parse(asked()), ANSWER, 1, lambda _: "link")["choices"][0]["message"]
+    parts = {"role": "assistant", "content": [{"type": "text", "text": "No"}, {"type": "refusal", "refusal": "x"}]}
+    found = parse(asked(messages=[USER, back, {**USER, "name": "ann"}, parts, {"role": "user", "content": "Why?"}]))
+    assert found.request == {"question": "Why?"}
+    assert found.before == Before(turns=[{"question": USER["content"]}] * 2)
+
+
+@pytest.mark.parametrize("message", [{"content": ""}, {"content": []}, {"content": " "}])
+def test_an_empty_earlier_message_is_no_turn(message: dict[str, Any]) -> None:
+    assert not parse(asked(messages=[{"role": "user", **message}, USER])).before.turns
+
+
+def test_of_a_long_history_the_latest_questions_go_along() -> None:
+    many = [{"role": "user", "content": f"{number} " + "x" * 5000} for number in range(499)]
+    found = parse(asked(messages=[*many, USER]))
+    assert [turn["question"][:3] for turn in found.before.turns] == ["494", "495", "496", "497", "498"]
+    assert {len(turn["question"]) for turn in found.before.turns} == {4000}
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -138,6 +165,18 @@ def test_an_option_out_of_its_bounds_is_refused_by_name(name: str) -> None:
         (asked(messages=["Where?"]), "messages.0.role"),
         (asked(messages=[{"role": "tool", "content": "x"}, USER]), "messages.0.role"),
         (asked(messages=[{"role": "assistant", "tool_calls": [{}]}, USER]), "messages.0.tool_calls"),
+        (asked(messages=[{"role": "function", "name": "f", "content": "x"}, USER]), "messages.0.role"),
+        (asked(messages=[{"role": ["user"], "content": "x"}]), "messages.0.role"),
+        (asked(messages=[{"content": "x"}]), "messages.0.role"),
+        (asked(messages=[[], USER]), "messages.0.role"),
+        (asked(messages={"role": "user", "content": "x"}), "messages"),
+        (asked(messages="Where?"), "messages"),
+        (asked(messages=[{"role": "assistant", "audio": {"id": "x"}}, USER]), "messages.0.audio"),
+        (asked(messages=[{"role": "user", "content": 7}]), "messages.0.content"),
+        (asked(messages=[{"role": "user", "content": []}]), "messages.0.content"),
+        (asked(messages=[{"role": "user", "content": ["Where?"]}]), "messages.0.content.0"),
+        (asked(messages=[{"role": "user", "content": [{"type": "text"}]}]), "messages.0.content.0"),
+        (asked(messages=[{"role": "user", "content": [{"type": "file", "file": {}}]}, USER]), "messages.0.content.0"),
         (asked(messages=[{"role": "user", "content": " "}]), "messages.0.content"),
         (asked(messages=[{"role": "user", "content": "x" * 4001}]), "messages.0.content"),
         (asked(messages=[{"role": "user", "content": None}]), "messages.0.content"),
