@@ -1,8 +1,9 @@
 """What ingress knows of an ask: whose it is, whether it has ended and how, and when it must."""
 
+import asyncio
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +22,8 @@ from knts.line import Wanted, model_name, ticket_of
 ANSWER, SEARCH = "answer", "search"
 Ask = Mapping[str, str]
 Event = tuple[str, str, dict[str, Any]]  # opaque id, type, data
+
+FAREWELL_MS = 10_000  # an ask that is cancelled and forgotten stays for so long, so that who listens is told
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 
@@ -147,13 +150,23 @@ class Asks:
         """The final object of an ask that failed for this reason."""
         return answers.failure(error.detail, errors.problem(error), self.tailer.now_ms())
 
-    async def cancel(self, who: Principal, ask_id: str) -> None:
+    async def cancel(self, ask_id: str) -> None:
         """End an ask by its asker's will, and his part in its flight."""
         final = {"status": channel.CANCELLED, "reason": "cancelled by its asker", "finished_at": self.tailer.now_ms()}
         await self.channel.append(ask_id, channel.CANCELLED, final)
-        ask = await self.own(who, ask_id, ANSWER)  # it may have joined its flight just before
+        ask = await self.channel.ask(ask_id) or {}  # it may have joined its flight just before
         if "flight" in ask:
             await self.flights.leave(ask["flight"], ask_id)
+
+    async def forget(self, who: Principal, ask_ids: Sequence[str]) -> None:
+        """Nothing of the principal's own asks for answers stays; one that is under way is cancelled first."""
+        asks = await asyncio.gather(*map(self.channel.ask, ask_ids))
+        own = [(ask_id, ask) for ask_id, ask in zip(ask_ids, asks, strict=True) if ask and _owns(who, ask)]
+        running = [ask_id for ask_id, ask in own if "final" not in ask and await self.final(ask) is None]
+        for ask_id in running:
+            await self.cancel(ask_id)
+        await self.channel.forget(running, FAREWELL_MS)
+        await self.channel.forget(ask_id for ask_id, _ in own if ask_id not in running)
 
     async def end_late(self, ask: Ask) -> None:
         """End an ask whose deadline has passed, and its part in a flight."""
@@ -174,9 +187,13 @@ class Asks:
         return ask, final
 
 
+def _owns(who: Principal, ask: Ask) -> bool:
+    return (ask.get("tenant"), ask.get("owner")) == (who.tenant, who.id)
+
+
 def _covers(who: Principal, ask: Ask) -> bool:
     """Whether the ask is the principal's, who may still read all that it was opened to read."""
-    if (ask.get("tenant"), ask.get("owner")) != (who.tenant, who.id) or "groups" not in ask:
+    if not _owns(who, ask) or "groups" not in ask:
         return False
     return set(orjson.loads(ask["groups"])) <= set(who.groups)
 

@@ -98,7 +98,11 @@ class Conversations:
         return [turn for turn in standing if not turn.standing.removed]
 
     async def delete(self, who: Principal, conversation_id: str) -> None:
-        """Forget it. Raises NotFound."""
+        """Forget it, and what was asked and answered in it. Raises NotFound.
+
+        The asks go first: where that fails, the conversation still names them for the next try.
+        """
+        await self.asks.forget(who, await self.store.turns(who.tenant, who.id, conversation_id))
         if not await self.store.delete(who.tenant, who.id, conversation_id):
             raise unknown()
 

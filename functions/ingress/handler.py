@@ -179,7 +179,7 @@ class Ingress(Documents):
         """End the asker's part in an answer; nothing happens to one that is finished. Raises NotFound, Gone."""
         _, final = await self.asks.finished(who, ask_id, ANSWER)
         if final is None:
-            await self.asks.cancel(who, ask_id)
+            await self.asks.cancel(ask_id)
 
     async def conversation(self, who: Principal, conversation_id: str) -> dict[str, Any]:
         """`{"id", "turns": [{"id", "question", "status", "answer", …}]}` of the asker's own. Raises NotFound."""
@@ -189,7 +189,7 @@ class Ingress(Documents):
         return {"id": conversation_id, "turns": [turn.shown for turn in turns]}
 
     async def forget_conversation(self, who: Principal, conversation_id: str) -> None:
-        """Forget which questions belong together; their answers stay at their own addresses. Raises NotFound."""
+        """Forget its questions and their answers; one that is being written is cancelled. Raises NotFound."""
         await self.conversations.delete(who, conversation_id)
 
     @contextlib.asynccontextmanager

@@ -3,7 +3,7 @@
 Reading for waiting clients is `knts.clients.tailer`; flights are `knts.clients.flights`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -140,6 +140,15 @@ class Channel:
         with failures():
             entries = await self.redis.xrange(stream_key, min=f"({after}", count=count)
         return [frame(entry_id, fields) for entry_id, fields in entries]
+
+    async def forget(self, correlation_ids: Iterable[str], within_ms: int = 0) -> None:
+        """What is kept of these asks goes, at once or within some time. Their flights stay: others may share them."""
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            for correlation_id in correlation_ids:
+                for key in (channel.ask_key(correlation_id), channel.frames_key(correlation_id)):
+                    pipeline.pexpire(key, within_ms)  # in no time: it is deleted
+            with failures():
+                await pipeline.execute()
 
     async def alive(self, stream_key: str) -> bool:
         """Whether a stream has not expired yet."""

@@ -8,12 +8,13 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from functions.ingress.asks import FAREWELL_MS
 from knts import channel, events, schemas
 from knts.clients.conversations import MOST_TURNS, Conversations
 from knts.clients.redis import Redis
 from knts.events import Event
 from tests.conftest import ServeFunction
-from tests.integration.ingress_world import KEYS, World, bearer, index, world
+from tests.integration.ingress_world import KEYS, SSE, World, bearer, events_of, index, world
 from tests.scripted_road import PASSAGE, ScriptedRoad
 
 CITATION = {
@@ -83,7 +84,38 @@ async def test_a_conversation_is_shown_and_deleted(here: World) -> None:
     assert (await here.status("DELETE", "/v1/conversations/c1"))[0] == 404
     await say(here, "Who wrote it?")
     assert along(here) == []
-    assert (await here.status("GET", f"/v1/answers/{first['id']}"))[0] == 200
+
+
+async def test_what_was_asked_and_answered_goes_with_its_conversation_and_nothing_else(
+    here: World, redis: Redis
+) -> None:
+    gone, stays = await say(here, "Where does Hamlet take place?"), await say(here, "Who wrote it?", "c2")
+    alone = await here.ask("Who was the king?")
+    assert (await here.status("DELETE", "/v1/conversations/c1"))[0] == 204
+    assert (await here.status("GET", f"/v1/answers/{gone['id']}"))[0] == 404
+    assert (await here.status("GET", f"/v1/answers/{gone['id']}/events"))[0] == 404
+    assert not await redis.exists(channel.ask_key(gone["id"]), channel.frames_key(gone["id"]))
+    for kept in (stays["id"], alone):
+        assert (await here.status("GET", f"/v1/answers/{kept}"))[0] == 200
+
+
+async def test_an_answer_that_is_being_written_is_cancelled_with_its_conversation(here: World, redis: Redis) -> None:
+    async def writing(road: ScriptedRoad, event: Event) -> None:
+        flight, token = await road.join(event.correlation_id)
+        await road.flights.append(flight, token, [(channel.DELTA, {"text": "Den"})])
+
+    here.road.script = writing
+    asked = {"question": "Where?", "conversation_id": "c1"}
+    async with here.http.post("/v1/answers", json=asked, headers=SSE) as response:
+        stream = events_of(response)
+        while (await anext(stream)).type != channel.DELTA:
+            pass
+        assert (await here.status("DELETE", "/v1/conversations/c1"))[0] == 204
+        rest = [event async for event in stream]
+    assert rest[-1].type == channel.CANCELLED
+    ask_id = here.road.events[-1].correlation_id
+    for key in (channel.ask_key(ask_id), channel.frames_key(ask_id)):
+        assert await redis.pttl(key) <= FAREWELL_MS  # or has gone already
 
 
 async def test_any_text_names_a_conversation(here: World) -> None:
