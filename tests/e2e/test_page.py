@@ -204,10 +204,19 @@ async def test_a_follow_up_goes_on_in_the_conversation_and_a_new_one_begins_at_t
     await expect(visit.page.locator("#q")).to_have_value("To be?")
     await expect(visit.page).to_have_url(re.compile(f"answer={second}&conversation={own}"))
 
+    await visit.page.reload()
     others = visit.page.get_by_role("navigation", name="Other questions of this conversation")
+    await expect(others.get_by_role("link")).to_have_text(["To be?"])
+    await visit.page.get_by_label("Follow-up question").fill("And when?")
+    await visit.page.keyboard.press("Enter")
+    await expect(visit.page.get_by_role("heading", name="And when?")).to_be_visible()
+    third = list(visit.ingress.asks)[-1]
+    assert visit.ingress.asks[third].request["conversation_id"] == own
+    await expect(others.get_by_role("link")).to_have_text(["To be?", "Who said it?"])
+
     await others.get_by_role("link", name="To be?").click()
     await expect(visit.page.get_by_role("heading", name="To be?")).to_be_visible()
-    await expect(others.get_by_role("link")).to_have_text(["Who said it?"])
+    await expect(others.get_by_role("link")).to_have_text(["Who said it?", "And when?"])
     await visit.page.fill("#q", "slings")
     await expect(visit.page.locator(".hit mark").first).to_have_text("slings")
     await expect(visit.page).to_have_url(re.compile(f"q=slings.*answer={first}&conversation={own}"))
