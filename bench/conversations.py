@@ -166,6 +166,12 @@ def report(questions: Sequence[Question], ways: Sequence[str]) -> None:
         for name, every in groups.items():
             rows.append((half, name, *(share(each.hits[way] for each in every) for way in ways)))
     print(table(("half", "questions", *ways), rows))
+    if MODEL in ways:
+        followed = [each for each in questions if each.before]
+        own = sum(each.asks[MODEL] != standalone(each.asked, each.turns(MODEL)) for each in followed)
+        print(
+            f"\nOf the model's rewritings, {own} of {len(followed)} were taken; for all others the rule's were asked."
+        )
     print("\nWhat the rule takes for leaning:\n")
     told_apart = [
         (

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,8 +44,70 @@ def test_a_schema_that_can_not_be_used_is_refused_with_the_rule(schema: dict[str
     assert rule in str(formats.fault(schema))
 
 
+def doubling(steps: int) -> dict[str, Any]:
+    """Definitions of which each has two ways to the next one."""
+    two = {f"d{at}": {"anyOf": [{"$ref": f"#/$defs/d{at + 1}"}] * 2} for at in range(steps)}
+    return {"$defs": {**two, f"d{steps}": {"type": "string"}}, "$ref": "#/$defs/d0"}
+
+
 @pytest.mark.parametrize(
-    "schema", [{}, PLACE, {"type": "array", "items": PLACE}, {"type": "string", "pattern": "^a+$"}]
+    ("schema", "rule"),
+    [
+        (doubling(16), "more than 1000 parts"),  # in 1 KB; a text is held against it in some 20 s
+        ({"$ref": "#"}, "without a step into the value"),
+        ({"anyOf": [{"$ref": "#"}, {"type": "string"}]}, "without a step into the value"),
+        ({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"not": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}, "a step"),
+        ({"anyOf": [{"items": {"$ref": "#"}}, {"items": {"$ref": "#"}}]}, "more than one way"),
+        ({"items": {"$ref": "#"}, "contains": {"$ref": "#"}}, "more than one way"),
+        ({"properties": {"a": {"$ref": "#"}}, "additionalProperties": {"$ref": "#"}}, "more than one way"),
+        ({"$defs": {"a": {"$anchor": "x"}}, "$ref": "#x"}, "no pointer within it"),
+        ({"$dynamicAnchor": "x", "items": {"$dynamicRef": "#x"}}, "$dynamicAnchor is not offered"),
+        ({"items": {"$id": "https://example.org/a"}}, "$id is offered at the top alone"),
+        ({"$id": "https://example.org/a", "items": {"$ref": "https://example.org/a"}}, "no pointer within it"),
+    ],
+)
+def test_a_schema_that_could_keep_a_function_busy_or_can_not_be_followed_is_refused(
+    schema: dict[str, Any], rule: str
+) -> None:
+    assert rule in str(formats.fault(schema))
+
+
+def test_a_schema_that_is_too_deep_to_be_read_is_refused() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(300):
+        deep = {"items": deep}
+    assert formats.fault(deep) == "is nested too deeply"
+
+
+class Part(pydantic.BaseModel):
+    """A leaf."""
+
+    name: str
+
+
+class Node(pydantic.BaseModel):
+    """A schema as the official client makes it: definitions, one of which comes back to itself."""
+
+    name: str
+    parent: "Node | None" = None
+    parts: list[Part]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        PLACE,
+        {"type": "array", "items": PLACE},
+        {"type": "string", "pattern": "^a+$"},
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "https://example.org/a", **PLACE},
+        {"$defs": {"a/b": {"type": "string"}}, "items": {"$ref": "#/$defs/a~1b"}, "unheard-of": 1},
+        {"prefixItems": [{"type": "string"}], "items": False},
+        {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}},
+        {"type": "object", "properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}},
+        doubling(7),
+        Node.model_json_schema(),
+    ],
 )
 def test_a_schema_that_can_be_used_has_no_fault(schema: dict[str, Any]) -> None:
     assert formats.fault(schema) is None
