@@ -5,7 +5,7 @@ linear time, so that neither it nor a text held against it can keep a function b
 is with its references written out, too: sixteen definitions of which each has two ways to the next are 65,536 ways.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -72,46 +72,60 @@ class _Unfolding:
     root: Mapping[str, Any]
     parts: int = 0
 
-    def walk(self, schema: Any, above: tuple[str, ...], here: frozenset[str]) -> bool:
-        """Count a schema's parts; whether it comes back to one of those `above` it, by the references taken so far.
+    def walk(self, schema: Any, above: tuple[str, ...], here: frozenset[str]) -> tuple[frozenset[str], bool]:
+        """Count a schema's parts; which of those `above` it comes back to, and whether any of its parts comes back.
 
-        `here` are those of them that apply to the same value. Raises ValueError.
+        `above` are the references taken so far, `here` those of them that apply to the same value. A schema that comes
+        back has no other part that does, unless they apply to different values: else a text, which may be as deep as it
+        is long, is looked at in more ways with each of its levels. Raises ValueError.
         """
         self.parts += 1
         if self.parts > MOST_PARTS:
             raise ValueError(f"it has more than {MOST_PARTS} parts, its references written out")
         if not isinstance(schema, Mapping):
-            return False
+            return frozenset(), False
         for name in _NOT_FOLLOWED:
             if name in schema:
                 raise ValueError(f"{name} is not offered here")
         if "$id" in schema and schema is not self.root:
             raise ValueError("$id is offered at the top alone")
-        ways = self._reference(schema["$ref"], above, here) if "$ref" in schema else 0
+        ways = [self._reference(schema["$ref"], above, here)] if "$ref" in schema else []
         for keyword in _HERE & schema.keys():
-            ways += sum(self.walk(each, above, here) for each in _schemas(keyword, schema[keyword]))
+            ways += [self.walk(each, above, here) for each in _schemas(keyword, schema[keyword])]
         for keyword in _WITHIN & schema.keys():
-            back = [self.walk(each, above, frozenset()) for each in _schemas(keyword, schema[keyword])]
-            ways += any(back) if keyword in _APART else sum(back)
-        if ways > 1:
+            parts = [self.walk(each, above, frozenset()) for each in _schemas(keyword, schema[keyword])]
+            ways += [_together(parts)] if keyword in _APART else parts
+        back, comes_back = _together(ways)
+        if back and sum(recursive for _, recursive in ways) > 1:
             raise ValueError("it comes back to itself in more than one way at the same place")
-        return bool(ways)
+        return back, comes_back
 
-    def _reference(self, target: Any, above: tuple[str, ...], here: frozenset[str]) -> bool:
+    def _reference(self, target: Any, above: tuple[str, ...], here: frozenset[str]) -> tuple[frozenset[str], bool]:
         if not isinstance(target, str) or not (target == "#" or target.startswith("#/")):
             raise ValueError(f"$ref {str(target)[:80]!r} is no pointer within it, such as #/$defs/name")
         if target in here:
             raise ValueError(f"$ref {target[:80]!r} comes back to itself without a step into the value")
         if target in above:
-            return True
-        return self.walk(self._at(target), (*above, target), here | {target})
+            return frozenset({target}), True
+        back, comes_back = self.walk(self._at(target), (*above, target), here | {target})
+        return back - {target}, comes_back
 
     def _at(self, pointer: str) -> Any:
         found: Any = self.root
-        for part in pointer.split("/")[1:]:
-            name = unquote(part).replace("~1", "/").replace("~0", "~")
-            found = found[int(name)] if isinstance(found, list) else found[name]
+        try:
+            for part in pointer.split("/")[1:]:
+                name = unquote(part).replace("~1", "/").replace("~0", "~")
+                found = found[int(name)] if isinstance(found, list) else found[name]
+        except (LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"$ref {pointer[:80]!r} leads nowhere") from error
         return found
+
+
+def _together(ways: Iterable[tuple[frozenset[str], bool]]) -> tuple[frozenset[str], bool]:
+    back, comes_back = frozenset[str](), False
+    for each, recursive in ways:
+        back, comes_back = back | each, comes_back or recursive
+    return back, comes_back
 
 
 def _schemas(keyword: str, value: Any) -> list[Any]:

@@ -206,7 +206,7 @@ class Ollama:
                 return known
             raise
         if not writes(shown):
-            raise CannotAnswer(cannot_answer(name))
+            raise CannotAnswer(f"the model {name[:100]!r} can't answer: it writes no text")
         found = replace(describe(name, shown, listed), refuses=refuses)
         self._models[name] = (time.monotonic() + self.limits.model_cache, found)
         return found
@@ -384,11 +384,6 @@ def writes(shown: Mapping[str, Any]) -> bool:
     info, details = shown.get("model_info"), shown.get("details")
     pools = isinstance(info, dict) and any(key.endswith(".pooling_type") for key in info)
     return not pools and "bert" not in str(details.get("family", "") if isinstance(details, dict) else "")
-
-
-def cannot_answer(name: str) -> str:
-    """What is told of a model that writes no text."""
-    return f"the model {name[:100]!r} can't answer: it writes no text"
 
 
 def describe(name: str, shown: Mapping[str, Any], listed: Mapping[str, Any]) -> Model:

@@ -44,6 +44,9 @@ def test_a_schema_that_can_not_be_used_is_refused_with_the_rule(schema: dict[str
     assert rule in str(formats.fault(schema))
 
 
+TREE = {"$ref": "#/$defs/tree"}
+
+
 def doubling(steps: int) -> dict[str, Any]:
     """Definitions of which each has two ways to the next one."""
     two = {f"d{at}": {"anyOf": [{"$ref": f"#/$defs/d{at + 1}"}] * 2} for at in range(steps)}
@@ -59,6 +62,21 @@ def doubling(steps: int) -> dict[str, Any]:
         ({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"not": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}, "a step"),
         ({"anyOf": [{"items": {"$ref": "#"}}, {"items": {"$ref": "#"}}]}, "more than one way"),
         ({"items": {"$ref": "#"}, "contains": {"$ref": "#"}}, "more than one way"),
+        (
+            {"$defs": {"tree": {"items": {"$ref": "#/$defs/tree"}}}, "items": {"$ref": "#"}, "not": TREE},
+            "more than one way",
+        ),
+        (
+            {
+                "$defs": {
+                    "a": {"allOf": [{"$ref": "#/$defs/b"}, {"$ref": "#/$defs/c"}]},
+                    "b": {"items": {"$ref": "#/$defs/a"}},
+                    "c": {"items": {"$ref": "#/$defs/a"}},
+                },
+                "$ref": "#/$defs/a",
+            },
+            "more than one way",
+        ),
         ({"properties": {"a": {"$ref": "#"}}, "additionalProperties": {"$ref": "#"}}, "more than one way"),
         ({"$defs": {"a": {"$anchor": "x"}}, "$ref": "#x"}, "no pointer within it"),
         ({"$dynamicAnchor": "x", "items": {"$dynamicRef": "#x"}}, "$dynamicAnchor is not offered"),
@@ -104,6 +122,7 @@ class Node(pydantic.BaseModel):
         {"$defs": {"a/b": {"type": "string"}}, "items": {"$ref": "#/$defs/a~1b"}, "unheard-of": 1},
         {"prefixItems": [{"type": "string"}], "items": False},
         {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}},
+        {"$defs": {"tree": {"items": TREE}}, "anyOf": [TREE, {"type": "array", "items": TREE}]},
         {"type": "object", "properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}},
         doubling(7),
         Node.model_json_schema(),
