@@ -13,9 +13,8 @@ from functions.search.stems import stem
 from functions.search.stopwords import STOP_WORDS
 from knts.words import Word, words
 
-Turn = Mapping[
-    str, Any
-]  # {"question", "titles"?}: what was asked, and the titles of the documents that its answer cites
+# {"question", "titles"?}: what was asked, and the titles of the documents that its answer cites
+Turn = Mapping[str, Any]
 
 LONGEST = 4000  # characters of a question, as in schemas/events/knts.answer.requested.v1.json
 MOST_TERMS = 8  # words of the question before
@@ -60,7 +59,7 @@ _FROM_BEFORE = re.compile(
         | (?: the | of ) \s+ (?: other | latter | former | two | second | third | last ) {_LAST}
         | of \s+ the \s+ (?: two | three | four )
         | the \s+ same (?: {_LAST} | (?= \s+ (?: for | holds? | in | is | true | was | with ) \b ))
-        | (?: afterwards | here | next | then | there | too ) (?= \s* [?.!]* \s* \Z )
+        | (?: afterwards | here | next | then | there | too ) (?= [\s?.!]* \Z )
     ) \b
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -87,8 +86,7 @@ def standalone(question: str, turns: Sequence[Turn]) -> str:
 
 
 def _expanded(question: str, before: str, titles: Iterable[str]) -> str:
-    """The question and, in brackets, the telling words of the question before; and where these are few, of the titles
-    of what its answer cites."""
+    """The question and, in brackets, the telling words of the one before; where these are few, of what it cites too."""
     if not before or not leans(question):
         return question
     known = {stem(word.form) for word in words(question)}

@@ -338,6 +338,7 @@ class TestFailing:
         ("request_", "reason", "field"),
         [
             ({"model": "huge"}, "'huge' is unknown; there is small:latest", "model"),
+            ({"model": "minilm"}, "'minilm' can't answer: it writes no text", "model"),
             ({"options": {"mirostat": 1}}, "'mirostat'", "options.mirostat"),
             ({"options": {"seed": "x"}}, "'seed' must be a number", "options.seed"),
         ],
@@ -345,6 +346,8 @@ class TestFailing:
     async def test_a_request_that_cannot_be_met(
         self, at: Desk, request_: dict[str, Any], reason: str, field: str
     ) -> None:
+        if request_.get("model") == "minilm":
+            at.ollama.models["minilm:latest"], at.ollama.embedders = "d2", {"minilm:latest"}
         reply = await at.ask(**request_)
         assert await at.types() == ["failed"]
         final = await at.final()
