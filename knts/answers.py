@@ -17,7 +17,8 @@ def compose(ask: Mapping[str, str], final: Mapping[str, Any]) -> dict[str, Any]:
     """The finished answer.
 
     `ask` is the ask's hash with its `id`; `final` the final object of its flight, of a cache hit or of a failure.
-    Times are in ms since the epoch in both; `timings_ms` counts from when the question came, None where unknown.
+    Times are ms since the epoch by Redis' clock in both; `timings_ms` counts from when the question came, None where
+    unknown.
     """
     answer = {
         "id": ask["id"],
@@ -41,7 +42,7 @@ def compose(ask: Mapping[str, str], final: Mapping[str, Any]) -> dict[str, Any]:
 
 def _timings(ask: Mapping[str, str], final: Mapping[str, Any]) -> dict[str, float | None]:
     created = _number(ask.get("created"))
-    searched, search = _number(ask.get("searched_at")), _number(ask.get("search_ms"))
+    searched, search = _number(ask.get("at:passages")), _number(ask.get("search_ms"))
     return {
         "queued": None if searched is None else _since(created, searched - (search or 0)),
         "search": search,

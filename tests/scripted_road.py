@@ -56,9 +56,7 @@ class ScriptedRoad:
         self._playing: set[asyncio.Task[None]] = set()
 
     async def passages(self, ask_id: str) -> None:
-        await self.channel.append(
-            ask_id, channel.PASSAGES, {"passages": [PASSAGE]}, search_ms=2.5, searched_at=self._now()
-        )
+        await self.channel.append(ask_id, channel.PASSAGES, {"passages": [PASSAGE]}, search_ms=2.5)
 
     async def join(self, ask_id: str, key: str = "") -> tuple[str, str]:
         """The flight of the ask and its lease token."""

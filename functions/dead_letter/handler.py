@@ -1,7 +1,6 @@
 """The story of a dead letter: it is kept, told of in the log, and whoever waits for it hears that nothing will come."""
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -22,7 +21,9 @@ class Letters(Protocol):
 
 
 class Channel(Protocol):
-    """Asks and their frames."""
+    """Asks and their frames; `now_ms` is Redis' clock."""
+
+    def now_ms(self) -> int: ...
 
     async def ask(self, correlation_id: str) -> dict[str, str] | None: ...
 
@@ -75,7 +76,7 @@ async def _end(event: Event, asks: Channel, flights: Flights) -> None:
     if ask is None:
         return
     problem = problem_of(event)
-    final = answers.failure(reason_of(problem), problem, int(time.time() * 1000))
+    final = answers.failure(reason_of(problem), problem, asks.now_ms())
     if flight := ask.get("flight"):
         outcome = await flights.abandon(flight, ask_id, final)
         log.info("its flight: %s", outcome)

@@ -6,7 +6,6 @@ gives the same reply.
 
 import asyncio
 import logging
-import time
 from typing import Any
 
 from functions.llm_answer import abstention, leading, outcome
@@ -35,7 +34,7 @@ async def answer(event: Event, *, tools: Tools) -> Event | None:
     asked = Asked.of(event, tools.models.default_model, ask)
     flying = ask.get("flight", "")
     if not flying and (reason := abstention.before(asked.question, asked.passages)):
-        return await finish(tools, *outcome.abstained(asked, reason, now_ms()))
+        return await finish(tools, *outcome.abstained(asked, reason, tools.asks.now_ms()))
     try:
         work = await prepared(asked, tools)
     except Permanent as error:
@@ -65,7 +64,7 @@ async def cached(work: Work, evidence: Currency, tools: Tools) -> dict[str, Any]
     except Temporary as error:
         log.warning("the cache cannot be read: %s", error.detail)
         return None
-    return answers.from_completed(found, now_ms()) if found else None
+    return answers.from_completed(found, tools.asks.now_ms()) if found else None
 
 
 async def take_part(work: Work, joined: Joined, tools: Tools) -> Event | None:
@@ -80,7 +79,7 @@ async def take_part(work: Work, joined: Joined, tools: Tools) -> Event | None:
         # What was shared while it was written needs telling once; later on the cache may lack it, or its new fast key.
         return outcome.reply(work, end, cache="shared") if end["status"] in ("completed", "abstained") else None
     if joined.role == GONE:
-        expired = outcome.failed(work, Permanent("the answer's stream has expired"), now_ms())
+        expired = outcome.failed(work, Permanent("the answer's stream has expired"), tools.asks.now_ms())
         await tools.asks.finish(work.asked.id, [], "failed", expired)
     return None
 
@@ -88,7 +87,7 @@ async def take_part(work: Work, joined: Joined, tools: Tools) -> Event | None:
 async def refuse(work: Work, error: KntsError, flying: str, tools: Tools) -> Event:
     """End an ask that can't be answered, and the flight that it led, whose followers would wait in vain."""
     log.warning("no answer: %s", error.detail)
-    end = outcome.failed(work, error, now_ms())
+    end = outcome.failed(work, error, tools.asks.now_ms())
     if flying:
         await tools.flights.abandon(flying, work.asked.id, end)
     else:
@@ -102,8 +101,3 @@ async def finish(tools: Tools, work: Work, end: dict[str, Any], *, cache: str = 
     frames += [(CITATION, citation) for citation in end["citations"]]
     await tools.asks.finish(work.asked.id, frames, end["status"], end, cache=cache)
     return outcome.reply(work, end, cache=cache)
-
-
-def now_ms() -> int:
-    """Milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000

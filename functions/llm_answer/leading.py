@@ -9,7 +9,7 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,6 +52,7 @@ class Progress:
     """
 
     place: Place
+    now_ms: Callable[[], int]  # by Redis' clock
     text: str = ""
     said: str = ""
     strict: Strict | None = None
@@ -74,7 +75,7 @@ async def lead(work: Work, joined: Joined, tools: Tools) -> dict[str, Any]:
     Raises Temporary (Redis or Ollama is away, the lease is lost): then nothing has ended, the lease is free again, and
     the Broker's retry goes on.
     """
-    progress = Progress(work.place)
+    progress = Progress(work.place, tools.asks.now_ms)
     with _listed(tools.leading):
         writing = asyncio.create_task(_write(work, joined, progress, tools))
         renewing = asyncio.create_task(_renew(work, joined, progress, tools))
@@ -111,7 +112,7 @@ async def _write(work: Work, joined: Joined, progress: Progress, tools: Tools) -
             return await _answer(work, joined, progress, tools)
     except Permanent as error:
         log.warning("the answer failed: %s", error.detail)
-        return [], outcome.failed(work, error, _now_ms(), answer=progress.text, **progress.times)
+        return [], outcome.failed(work, error, progress.now_ms(), answer=progress.text, **progress.times)
 
 
 async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) -> Ending:
@@ -153,7 +154,7 @@ async def _answer(work: Work, joined: Joined, progress: Progress, tools: Tools) 
 
 def _withheld(work: Work, progress: Progress) -> Ending:
     """The end of an answer that stands on what was removed: neither its words nor its passages are given."""
-    end = outcome.failed(work, Permanent(REMOVED), _now_ms(), passages=[], **progress.times)
+    end = outcome.failed(work, Permanent(REMOVED), progress.now_ms(), passages=[], **progress.times)
     return [(RESET, {})] if progress.text else [], end
 
 
@@ -162,7 +163,7 @@ def _final(work: Work, progress: Progress, status: str, **more: Any) -> dict[str
     left_out = {"withheld": progress.strict.withheld} if progress.strict else {}
     cut = {"finish_reason": "length"} if progress.done and progress.done.reason == "length" else {}
     told = {**progress.times, **left_out, **cut, **more}
-    return outcome.final(status, work, _now_ms(), answer=progress.text, usage=usage, **told)
+    return outcome.final(status, work, progress.now_ms(), answer=progress.text, usage=usage, **told)
 
 
 @contextlib.asynccontextmanager
@@ -259,7 +260,7 @@ async def _show(text: str, work: Work, joined: Joined, progress: Progress, tools
         progress.text = ""
     if more := text[len(progress.text) :]:
         frames.append((DELTA, {"text": more}))
-        progress.first_token_at = progress.first_token_at or _now_ms()
+        progress.first_token_at = progress.first_token_at or progress.now_ms()
     if frames:
         await tools.flights.append(joined.flight, joined.token, frames, writer=work.model_digest)
         progress.text, progress.written = text, True
@@ -306,7 +307,7 @@ async def _renew(work: Work, joined: Joined, progress: Progress, tools: Tools) -
     flights = tools.flights
     believed = time.monotonic() + flights.lease_ms / 1000
     while True:
-        end = outcome.final("cancelled", work, _now_ms(), **progress.times)
+        end = outcome.final("cancelled", work, progress.now_ms(), **progress.times)
         try:
             if not await flights.renew(joined.flight, joined.token, progress.place, end):
                 return end
@@ -348,7 +349,3 @@ def _listed(tasks: set[asyncio.Task[Any]]) -> Iterator[None]:
         yield
     finally:
         tasks -= mine
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -61,8 +61,9 @@ class Embedding(Protocol):
 
 
 class Asks(Protocol):
-    """What is needed of `knts.clients.channel.Channel`."""
+    """What is needed of `knts.clients.channel.Channel`; `now_ms` is Redis' clock."""
 
+    def now_ms(self) -> int: ...
     async def ask(self, correlation_id: str) -> dict[str, str] | None: ...
     async def finish(
         self,

@@ -88,7 +88,6 @@ async def find_passages(
         channel.PASSAGES,
         found,
         search_ms=took,
-        searched_at=round(time.time() * 1000),
         index_token=token,
         **noted,
     )

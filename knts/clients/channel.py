@@ -3,6 +3,7 @@
 Reading for waiting clients is `knts.clients.tailer`; flights are `knts.clients.flights`.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,6 +28,11 @@ class Channel:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
+        self._clock_offset = time.time() - time.monotonic()
+
+    def now_ms(self) -> int:
+        """Redis' clock in ms since the epoch, as it told it with the last ask that was read; before, our own."""
+        return int((time.monotonic() + self._clock_offset) * 1000)
 
     async def open(
         self,
@@ -121,8 +127,12 @@ class Channel:
 
     async def ask(self, correlation_id: str) -> dict[str, str] | None:
         """What is known of an ask, or None: unknown, or older than 24 hours."""
-        with failures():
-            found = await self.redis.hgetall(channel.ask_key(correlation_id))
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            pipeline.hgetall(channel.ask_key(correlation_id))
+            pipeline.time()
+            with failures():
+                found, (seconds, micros) = await pipeline.execute()
+        self._clock_offset = seconds + micros / 1e6 - time.monotonic()
         return {name.decode(): value.decode() for name, value in found.items()} or None
 
     async def awaited(self, correlation_id: str) -> bool:

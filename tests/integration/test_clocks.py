@@ -8,14 +8,14 @@ from typing import Any, Self
 import aiohttp
 import pytest
 
-from knts import channel, events
+from knts import answers, channel, events
 from knts.clients.channel import Channel
 from knts.clients.records import Records
 from knts.clients.redis import Redis
 from knts.clients.tailer import Tailer
 from knts.events import Event
 from knts.settings import TypesenseServer
-from tests.answering import desk
+from tests.answering import desk, found, passage
 from tests.conftest import SIGNING_KEY, ServeFunction
 from tests.integration.indexing import upserted
 
@@ -112,6 +112,35 @@ async def test_a_document_is_indexed_whatever_its_expiry_says(redis: Redis, deli
     assert await deliver("index-document", first) == 200
     assert await deliver("index-document", Event({**second.attributes, "expirytime": soon}, second.data)) == 200
     assert await Records(redis).current("t", ["d"]) == {"d": 2}
+
+
+@HOURS
+@pytest.mark.usefixtures("wrong_clock")
+async def test_an_answer_tells_how_long_it_took_by_the_clock_that_told_when_it_was_asked(
+    redis: Redis, redis_cache: Redis, deliver: Deliver
+) -> None:
+    event = await asked(redis, events.ANSWER_REQUESTED, 60, question="Who?")
+    async with Tailer(redis).running() as tailer:
+        created = tailer.now_ms() - 1000
+    await redis.hset(channel.ask_key(event.correlation_id), "created", created)
+    assert await deliver("search", event) == 200
+
+    async with desk(redis, redis_cache) as at:
+        await at.deliver(found(event.correlation_id, passage()))
+        ask, final = await at.about(event.correlation_id), await at.final(event.correlation_id)
+
+    told = answers.compose({"id": event.correlation_id, **ask}, final)["timings_ms"]
+    assert 1000 - told["search"] <= told["queued"] <= told["first_token"] <= told["total"] < 120_000
+
+
+@HOURS
+@pytest.mark.usefixtures("wrong_clock")
+async def test_who_has_read_an_ask_knows_redis_clock(redis: Redis) -> None:
+    event = await asked(redis, events.ANSWER_REQUESTED, 60, question="Who?")
+    asks = Channel(redis)
+    await asks.ask(event.correlation_id)
+    seconds, _ = await redis.time()
+    assert abs(asks.now_ms() / 1000 - seconds) < 60
 
 
 @HOURS

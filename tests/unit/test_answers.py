@@ -16,7 +16,7 @@ ASK = {
     "question": "Where?",
     "created": "1000",
     "search_ms": "2.5",
-    "searched_at": "1010",
+    "at:passages": "1010",
     "cache": "shared",
 }
 FINAL: dict[str, Any] = {
@@ -60,7 +60,7 @@ def test_a_finished_answer() -> None:
         ({}, {}, (None, None, None, None)),
         ({"created": "5"}, {"finished_at": 9}, (None, None, None, 4)),
         ({"created": "50"}, {"first_token_at": 9, "finished_at": 60}, (None, None, 0, 10)),
-        ({"created": "5", "searched_at": "9"}, {}, (4, None, None, None)),
+        ({"created": "5", "at:passages": "9"}, {}, (4, None, None, None)),
         ({"created": "x"}, {"finished_at": "y"}, (None, None, None, None)),
     ],
 )

@@ -51,6 +51,9 @@ class FakeChannel:
         self.known = {"status": "open", **ask}
         self.appended: list[tuple[str, str, dict[str, Any]]] = []
 
+    def now_ms(self) -> int:
+        return 7
+
     async def ask(self, correlation_id: str) -> dict[str, str] | None:
         return self.known if correlation_id == ASK else None
 

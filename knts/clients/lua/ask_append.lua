@@ -4,7 +4,7 @@
 --   KEYS[1] ask hash, KEYS[2] frames stream, lives ARGV[1] ms more
 --   ARGV[2] frame type, ARGV[3] frame data
 --   ARGV[4] '1' when this frame ends the ask, ARGV[5] '1' when a frame of this type is written only once
---   then fields and values to note on the ask.
+--   then fields and values to note on the ask, besides `at:<type>`: when a frame was written that comes once (ms).
 -- Returns 'written', 'again' (written before), 'ended' or 'gone'.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status or redis.call('EXISTS', KEYS[2]) == 0 then return 'gone' end
@@ -12,7 +12,8 @@ if ARGV[5] == '1' and redis.call('HEXISTS', KEYS[1], 'once:' .. ARGV[2]) == 1 th
 if status ~= 'open' then return 'ended' end
 if ARGV[5] == '1' then redis.call('HSET', KEYS[1], 'once:' .. ARGV[2], '1') end
 if #ARGV > 5 then redis.call('HSET', KEYS[1], unpack(ARGV, 6)) end
-redis.call('XADD', KEYS[2], 'NOMKSTREAM', '*', 'type', ARGV[2], 'data', ARGV[3])
+local id = redis.call('XADD', KEYS[2], 'NOMKSTREAM', '*', 'type', ARGV[2], 'data', ARGV[3])
+if ARGV[5] == '1' then redis.call('HSET', KEYS[1], 'at:' .. ARGV[2], string.match(id, '%d+')) end
 redis.call('PEXPIRE', KEYS[2], ARGV[1])
 if ARGV[4] == '1' then
   redis.call('HSET', KEYS[1], 'status', 'ended', 'ended_by', ARGV[2], 'final', ARGV[3])

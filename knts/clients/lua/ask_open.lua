@@ -1,6 +1,6 @@
 -- include: line
 -- A person starts to wait. Guards: one ask is opened once, and one that needs a ticket only with one.
---   KEYS[1] ask: hash {tenant, owner, question, request, created, deadline, status=open|ended, once:<frame>, line,
+--   KEYS[1] ask: hash {tenant, owner, question, request, created, deadline, status=open|ended, once:<frame>, at:<frame>, line,
 --   ticket, …}, lives ARGV[1] ms
 --   KEYS[2] frames: stream of {type, data}, lives ARGV[2] ms after its last frame
 --   KEYS[3] the model's line
