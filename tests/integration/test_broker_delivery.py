@@ -250,6 +250,38 @@ async def test_a_changed_manifest_is_taken_up_and_a_broken_one_is_not(world: Wor
     assert "manifests" not in await world.broker.ready()
 
 
+async def test_no_event_is_lost_while_a_delivery_is_edited(world: World) -> None:
+    def failing(**changes: Any) -> dict[str, Any]:
+        delivery = {**FAST, "retry": 0, "deadLetterSink": {"uri": f"{world.to.url}/dead"}, **changes}
+        return trigger_manifest("t", world.to.answer("/t", 503), delivery=delivery)
+
+    await world.applied(failing())
+    sent = 0
+    for retry in range(1, 5):
+        before = (await world.broker.ready())["generation"]
+        world.apply(failing(retry=retry))
+        while (await world.broker.ready())["generation"] == before:
+            assert await world.broker.post(ping(sent)) == 202
+            sent += 1
+
+    dead = await world.to.received("/dead", sent, within=30)
+    assert {letter.event.id for letter in dead} == {f"ping-{number}" for number in range(sent)}
+
+
+async def test_a_dead_letter_sink_that_is_taken_out_is_out_of_force(world: World) -> None:
+    sink = {"deadLetterSink": {"uri": f"{world.to.url}/dead"}}
+    failing = world.to.answer("/t", 422)
+    await world.applied(trigger_manifest("t", failing, delivery={**FAST, **sink}))
+    await world.broker.post(ping(1))
+    await world.to.received("/dead", 1)
+
+    await world.applied(trigger_manifest("t", failing, delivery=FAST))
+    await world.broker.post(ping(2))
+    await world.to.received("/t", 2)
+    await world.broker.settled(depth("t"), 0)
+    assert [letter.event.id for letter in world.to.at("/dead")] == ["ping-1"]
+
+
 async def test_a_replay_goes_to_one_trigger_as_it_was_before_it_died(world: World) -> None:
     await world.applied(
         trigger_manifest("one", f"{world.to.url}/one"),

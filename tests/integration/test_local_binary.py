@@ -43,6 +43,7 @@ def test_what_an_interrupted_start_left_is_repaired(halves: list[Path], tmp_path
     else:
         binary.rename(binary.with_name(".typesense-server-part"))
     assert subprocess.check_output([typesense_binary(tmp_path / "bin")]) == b"joined\n"
+    assert sorted(path.name for path in (tmp_path / "bin").iterdir()) == ["typesense-server", "typesense-server.lock"]
 
 
 def test_a_damaged_half_is_named_and_nothing_is_left(halves: list[Path], tmp_path: Path) -> None:
