@@ -159,7 +159,7 @@ kn-ts is up after {seconds:.1f} s; the page:  {made.page}
   events go to          {made.broker}
   answers come from     {made.model}
   load your documents   bin/knts load PATH…
-  ask                   bin/knts ask "What is a Trigger?"
+  ask                   bin/knts ask "Which version of a document wins?"
   watch the events      bin/knts events
 
 Ctrl-C stops everything.
