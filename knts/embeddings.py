@@ -17,7 +17,7 @@ Vector = Sequence[float]
 
 STEPS = 400  # that a packed number counts to 1; what goes beyond a byte with its sign is cut, and seldom is there any
 BYTE = 127
-DIGITS = 4  # of each number as the index holds it: less than what a model's rounding changes
+SCALE = 10_000  # of the numbers that the index holds: what is rounded off is less than a model's own rounding
 _NAME = re.compile(r"(?P<alias>.+)_vectors_(?P<dimension>\d+)_(?P<model>.+)\Z", re.DOTALL)
 _ESCAPED = re.compile("_([0-9a-f]{2})")
 
@@ -86,9 +86,9 @@ def normalised(vector: Vector) -> list[float]:
     return [each / length for each in vector]
 
 
-def rounded(vector: Vector) -> list[float]:
-    """As the index holds it."""
-    return [round(each, DIGITS) for each in vector]
+def rounded(vector: Vector) -> list[int]:
+    """As the index holds it: `SCALE` times as long, which changes no angle; Typesense reads whole numbers faster."""
+    return [round(each * SCALE) for each in vector]
 
 
 def packed(vector: Vector) -> str:
@@ -99,7 +99,7 @@ def packed(vector: Vector) -> str:
 
 def unpacked(packed: bytes) -> Vector:
     """A packed vector, `STEPS` times as long as it was: whole numbers, since that is faster."""
-    return array("b", packed)
+    return memoryview(packed).cast("b")
 
 
 def likeness(vector: Vector, packed: bytes) -> float:
@@ -117,7 +117,5 @@ def product(one: Vector, other: Vector) -> float:
 
 def moved(vector: Vector, pulls: Iterable[tuple[float, Vector]]) -> list[float]:
     """The vector of length 1, pulled towards others by so much of each; at length 1 again."""
-    found = list(vector)
-    for weight, other in pulls:
-        found = [one + weight * each for one, each in zip(found, other, strict=True)]
-    return normalised(found)
+    weights, others = zip((1.0, vector), *pulls, strict=True)
+    return normalised([product(weights, each) for each in zip(*others, strict=True)])

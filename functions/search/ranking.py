@@ -69,12 +69,28 @@ def most_promising(lists: Iterable[tuple[float, Sequence[str]]], most: int) -> l
 
 def rank(query: Query, weights: Mapping[Term, float], chunks: Sequence[Chunk]) -> list[Ranked]:
     """The passages with their scores, best first; equal ones by document and place."""
-    matcher = Matcher(weights)
-    asked = Asked.of(query, weights, matcher)
-    counted = [Counted.of(chunk, matcher) for chunk in chunks]
-    average = max(1.0, sum(each.length for each in counted) / len(counted)) if counted else 1.0
-    ranked = [Ranked(each.chunk, round(each.score(asked, average), DIGITS)) for each in counted]
-    return sorted(ranked, key=lambda each: (-each.score, each.chunk.document_id, each.chunk.number))
+    ranking = Ranking(query, weights)
+    ranking.count(chunks)
+    return ranking.ranked()
+
+
+class Ranking:
+    """Passages are counted as they come, and scored when all are there: a score depends on the average length."""
+
+    def __init__(self, query: Query, weights: Mapping[Term, float]) -> None:
+        self._matcher = Matcher(weights)
+        self._asked = Asked.of(query, weights, self._matcher)
+        self._counted: list[Counted] = []
+
+    def count(self, chunks: Iterable[Chunk]) -> None:
+        """Take these passages in."""
+        self._counted += [Counted.of(chunk, self._matcher) for chunk in chunks]
+
+    def ranked(self) -> list[Ranked]:
+        """All of them with their scores, best first; equal ones by document and place."""
+        average = max(1.0, sum(each.length for each in self._counted) / len(self._counted)) if self._counted else 1.0
+        ranked = [Ranked(each.chunk, round(each.score(self._asked, average), DIGITS)) for each in self._counted]
+        return sorted(ranked, key=lambda each: (-each.score, each.chunk.document_id, each.chunk.number))
 
 
 def neighbours(query: Query) -> list[tuple[Group, Group]]:
@@ -107,13 +123,15 @@ class Asked:
     groups: Sequence[tuple[int, ...]]
     pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
     runs: frozenset[str]  # threes of words, each as it stands in a text between spaces
+    spelt: bool  # whether a typed word may stand for several
 
     @classmethod
     def of(cls, query: Query, weights: Mapping[Term, float], matcher: "Matcher") -> "Asked":
         """What the query asks."""
         groups = {group: tuple(matcher.numbers[term] for term in group) for group in query.groups}
         pairs = [(groups[one], groups[other]) for one, other in neighbours(query)]
-        return cls([weights[term] for term in matcher.numbers], list(groups.values()), pairs, _in_texts(query))
+        spelt = any(len(group) > 1 for group in groups.values())
+        return cls([weights[term] for term in matcher.numbers], list(groups.values()), pairs, _in_texts(query), spelt)
 
 
 @dataclass(frozen=True)
@@ -140,31 +158,27 @@ class Counted:
         """The sum over what was typed, over words that follow each other there, and over what was typed in a row."""
         norm = 1 - B + B * max(self.length / average, SHORTEST)
         single = {term: self._single(term, asked, norm) for term in self.places.keys() | self.titled.keys()}
-        words = sum(max(single.get(term, 0.0) for term in group) for group in asked.groups) if single else 0.0
-        pairs = asked.pairs if len(self.places) > 1 else ()
-        together = sum(self._together(first, second, asked, norm) for first, second in pairs)
+        if asked.spelt and single:
+            words = sum(max(single.get(term, 0.0) for term in group) for group in asked.groups)
+        else:
+            words = sum(single.values())
+        together = 0.0
+        for one, other in asked.pairs if len(self.places) > 1 else ():
+            if (first := self._all_places(one)) and (second := self._all_places(other)):
+                weight = (self._heaviest(one, asked) + self._heaviest(other, asked)) / 2
+                together += weight * _together(first, second, norm)
         return words + together + RUN * self.runs(asked.runs)
 
     def runs(self, wanted: frozenset[str]) -> int:
         """How many pairs there are of the threes that stand here in a row: one alone is chance, many are a quote."""
         if len(wanted) < 2:
             return 0
-        words = f" {self.chunk.words} "
-        times = sum(three in words for three in wanted)
+        times = sum(map(f" {self.chunk.words} ".__contains__, wanted))
         return math.comb(min(times, MOST_RUNS), 2)
 
     def _single(self, term: int, asked: Asked, norm: float) -> float:
         times = len(self.places.get(term, ())) / norm + self.titled.get(term, 0)
         return asked.weights[term] * _saturated(times)
-
-    def _together(self, one: tuple[int, ...], other: tuple[int, ...], asked: Asked, norm: float) -> float:
-        first, second = self._all_places(one), self._all_places(other)
-        if not first or not second:
-            return 0.0
-        side_by_side = sum(_any_within(second, at + 1, at + 2) for at in first)
-        close = sum(_any_within(second, at - WINDOW, at + WINDOW) for at in first)
-        weight = (self._heaviest(one, asked) + self._heaviest(other, asked)) / 2
-        return weight * (ADJACENT * _saturated(side_by_side / norm) + NEAR * _saturated(close / norm))
 
     def _all_places(self, group: tuple[int, ...]) -> Sequence[int]:
         if len(group) == 1:
@@ -172,6 +186,8 @@ class Counted:
         return sorted(place for term in group for place in self.places.get(term, ()))
 
     def _heaviest(self, group: tuple[int, ...], asked: Asked) -> float:
+        if len(group) == 1:
+            return asked.weights[group[0]]
         return max(asked.weights[term] for term in group if term in self.places)
 
 
@@ -195,8 +211,8 @@ class Matcher:
 
     def terms_in(self, words: str) -> list[tuple[int, int]]:
         """The places of words that count as a term, in order, with the term."""
-        by_stem, found = self._by_stem, roots(words)
-        places = [(at, number) for at, root in enumerate(found) if root in by_stem for number in by_stem[root]]
+        held = enumerate(map(self._by_stem.get, roots(words)))
+        places = [(at, number) for at, numbers in held if numbers for number in numbers]
         for beginning, number in self._open:
             if f" {beginning}" in f" {words}":
                 begun = (at for at, form in enumerate(words.split()) if form.startswith(beginning))
@@ -219,6 +235,15 @@ class Matcher:
 def roots(words: str) -> tuple[str, ...]:
     """The stems of folded words parted by spaces."""
     return tuple(map(stem, words.split()))
+
+
+def _together(first: Sequence[int], second: Sequence[int], norm: float) -> float:
+    side_by_side = close = 0
+    for at in first:
+        if _any_within(second, at - WINDOW, at + WINDOW):
+            close += 1
+            side_by_side += _any_within(second, at + 1, at + 2)
+    return ADJACENT * _saturated(side_by_side / norm) + NEAR * _saturated(close / norm)
 
 
 def _any_within(places: Sequence[int], first: int, last: int) -> bool:

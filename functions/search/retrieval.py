@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from functions.search.facets import Facets, counted, shortened
 from functions.search.fusion import Embedded, Nearness, fused, liked
 from functions.search.query import Query, Term
-from functions.search.ranking import Ranked, most_promising, rank, weights_of
+from functions.search.ranking import Ranked, Ranking, most_promising, rank, weights_of
 from functions.search.spelling import ROUNDS, SAMPLE, alike, one_edit, taken, two_edits
 from knts.lookup import Chunk, Found, Lookup, Scope
 
@@ -22,7 +22,7 @@ Near = asyncio.Task[Nearness | None]
 WINDOW = 150  # passages that are ranked together; later pages of a plain query are ranked window by window
 LISTED = 600  # passages whose ids are read for a loose query: what takes time is Typesense loading each of them
 FEWER = 400  # for a plain query, which is typed letter by letter: its words together are listed besides
-BESIDE_NEAR = 200  # where passages that are near are known besides
+BESIDE_NEAR = 150  # where passages that are near are known besides
 WINDOW_BESIDE_NEAR = 80  # passages chosen by their words then, beside those that are near
 LONGEST = 200  # ids that are read for one term
 MOST_MISSPELT = 6  # words of a query whose spelling is mended
@@ -200,24 +200,40 @@ async def _partial(index: Index, scope: Scope, view: View, wanted: Wanted, near:
     Meaning makes the order. Where it is not `adding`, it finds none that hold no word: whoever types a name that some
     passage has wants to see how many have it, whether or not they have embeddings yet.
     """
-    whole, together = view.window(1, wanted.facets), view.query.together(WINDOW)
-    known = {view.query.whole(1, WINDOW): whole}  # of a few words that are as rare they are the same
-    asked = _affordable(view, BESIDE_NEAR if adding and near and not _is_nothing(near) else LISTED)
-    lookups = [each for each in (together, *asked.values()) if each not in known]
-    known |= dict(zip(lookups, await index.look_up(scope, lookups), strict=True))
-    everything = sum(view.weights.values())
-    lists = [(everything, whole.ids), (everything, known[together].ids)]
-    lists += [(view.weights[term], known[lookup].ids) for term, lookup in asked.items()]
+    whole = view.window(1, wanted.facets)
+    beside = adding and near is not None and not _is_nothing(near)
+    ids = await _promising(index, scope, view, whole, BESIDE_NEAR if beside else LISTED)
+    ids = ids[:WINDOW_BESIDE_NEAR] if beside else ids
+    ranking = Ranking(view.query, view.weights)
+    ranking.count(_as_quoted(view.query, await index.chunks(scope, ids)))  # meanwhile the nearest are looked for
     nearness = await near if near else None
-    beside = nearness.ids if nearness and adding else []
-    ids = _union([most_promising(lists, WINDOW_BESIDE_NEAR if beside else WINDOW), beside])
-    held, embedded = await asyncio.gather(index.chunks(scope, ids), _embedded(index, scope, view, nearness, ids))
-    ranked = rank(view.query, view.weights, _as_quoted(view.query, held))
+    more = nearness.ids if nearness and adding else []
+    if beside and (nearness is None or nearness.among < view.total):  # meaning can't make up for short lists yet
+        more = [*more, *await _promising(index, scope, view, whole, LISTED)]
+    more = [each for each in dict.fromkeys(more) if each not in ids]
+    held, embedded = await asyncio.gather(
+        index.chunks(scope, more), _embedded(index, scope, view, nearness, [*ids, *more])
+    )
+    ranking.count(_as_quoted(view.query, held))
+    ranked = ranking.ranked()
     if nearness:
         ranked = liked(fused(ranked, nearness, embedded), nearness, embedded)
     hits = [each for each in ranked if each.score > 0]
     facets = counted(wanted.facets, (each.chunk for each in hits))
     return Page(view.query, len(hits), 0, hits, facets, weights=view.weights)
+
+
+async def _promising(index: Index, scope: Scope, view: View, whole: Found, listed: int) -> list[str]:
+    """The ids of the passages with the most weight of words, by lists of so many passages in all."""
+    together = view.query.together(WINDOW)
+    known = {view.query.whole(1, WINDOW): whole}  # of a few words that are as rare they are the same
+    asked = _affordable(view, listed)
+    lookups = [each for each in (together, *asked.values()) if each not in known]
+    known |= dict(zip(lookups, await index.look_up(scope, lookups), strict=True))
+    everything = sum(view.weights.values())
+    lists = [(everything, whole.ids), (everything, known[together].ids)]
+    lists += [(view.weights[term], known[lookup].ids) for term, lookup in asked.items()]
+    return most_promising(lists, WINDOW)
 
 
 async def _embedded(

@@ -31,7 +31,10 @@ class Typesense:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            headers={"X-TYPESENSE-API-KEY": self.server.api_key},
+            headers={
+                "X-TYPESENSE-API-KEY": self.server.api_key,
+                "Accept-Encoding": "identity",  # it is near: packing takes longer than sending
+            },
             timeout=aiohttp.ClientTimeout(total=self.server.timeout, sock_connect=min(3.0, self.server.timeout)),
             connector=aiohttp.TCPConnector(limit=32, keepalive_timeout=30),
         )

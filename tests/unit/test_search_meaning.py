@@ -9,7 +9,7 @@ from functions.search.fusion import Nearness
 from functions.search.meaning import Meanings
 from functions.search.memory import Memory
 from functions.search.query import parse
-from functions.search.retrieval import Wanted, find
+from functions.search.retrieval import WINDOW, WINDOW_BESIDE_NEAR, Wanted, find
 from knts.clients.embedder import EmbedderAway
 from knts.embeddings import Model, Near, Nearest
 from knts.errors import IndexUnavailable
@@ -103,6 +103,16 @@ async def test_which_passages_have_embeddings_is_asked_only_while_some_have_none
         index = FakeIndex(held, nearness=near)
         await find(index, ScriptedVersions(), SCOPE, parse("is there any boat?"), Wanted())
         assert index.asked_embedded == asked
+
+
+async def test_as_many_are_found_by_words_while_only_a_few_have_embeddings_as_without_any() -> None:
+    held = [chunk(f"d{number:03}", f"a common word {number}") for number in range(2 * WINDOW)]
+    near = [Near("d299-0", 0.9, b"\x7f\x00")]
+    found = {}
+    for among in (None, 1, len(held)):
+        index = FakeIndex(held, nearness=None if among is None else Nearness([1.0, 0.0], near, among))
+        found[among] = (await find(index, ScriptedVersions(), SCOPE, parse("is it a common thing?"), Wanted())).found
+    assert found == {None: WINDOW, 1: WINDOW + 1, len(held): WINDOW_BESIDE_NEAR + 1}
 
 
 async def test_letters_that_nobody_wrote_find_nothing_however_near_something_is() -> None:
