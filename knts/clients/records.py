@@ -5,17 +5,22 @@ else in the index is on its way in or out. Keys: `knts:doc:{tenant}:{id}`, `knts
 """
 
 import contextlib
+import logging
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 import orjson
 
+from knts import telemetry
 from knts.clients.redis import Redis, Script, failures, replicated
 from knts.errors import Permanent
 from knts.events import now
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MAX_VERSION = 2**53 - 1
 CONFLICT = "this version was taken before with another content"
@@ -171,18 +176,11 @@ class Records:
         return parse(document_id, found) if found else None
 
     async def current(self, tenant: str, ids: Iterable[str]) -> dict[str, int]:
-        """The version that may be shown, by document id; removed and unknown ones are absent. One round trip."""
-        wanted = list(dict.fromkeys(ids))
-        async with self.redis.pipeline(transaction=False) as pipeline:
-            for document_id in wanted:
-                pipeline.hmget(document_key(tenant, document_id), "version", "status")
-            with failures():
-                found = await pipeline.execute() if wanted else []
-        return {
-            document_id: int(version)
-            for document_id, (version, status) in zip(wanted, found, strict=True)
-            if status == b"indexed"
-        }
+        """The version that may be shown, by document id; removed and unknown ones are absent. One round trip.
+
+        So is one whose record can't be read: a document less is better than no search at all. It is logged and counted.
+        """
+        return await self._read(tenant, ids, ("version", "status"), _version)
 
     async def since(self, tenant: str, ids: Iterable[str]) -> dict[str, Since]:
         """The same, and since when each may be shown. One round trip."""
@@ -199,18 +197,40 @@ class Records:
         }
 
     async def readable(self, tenant: str, groups: Collection[str], ids: Iterable[str]) -> dict[str, Readable]:
-        """What of these documents a principal in `groups` may read now, by id. One round trip."""
+        """What of these documents a principal in `groups` may read now, by id. One round trip.
+
+        What can't be read may not be: see `current`.
+        """
+
+        def read(version: bytes, status: bytes, acl: bytes, removed: bytes) -> Readable | None:
+            may = status == b"indexed" and _readable(orjson.loads(acl or b"[]"), groups)
+            return Readable(int(version), int(removed or 0)) if may else None
+
+        return await self._read(tenant, ids, ("version", "status", "acl", "removed"), read)
+
+    async def _read(
+        self, tenant: str, ids: Iterable[str], fields: Sequence[str], read: Callable[..., T | None]
+    ) -> dict[str, T]:
+        """What `read` makes of the fields of each record, where it makes something of them."""
         wanted = list(dict.fromkeys(ids))
         async with self.redis.pipeline(transaction=False) as pipeline:
             for document_id in wanted:
-                pipeline.hmget(document_key(tenant, document_id), "version", "status", "acl", "removed")
+                pipeline.hmget(document_key(tenant, document_id), *fields)
             with failures():
-                found = await pipeline.execute() if wanted else []
-        return {
-            document_id: Readable(int(version), int(removed or 0))
-            for document_id, (version, status, acl, removed) in zip(wanted, found, strict=True)
-            if status == b"indexed" and _readable(orjson.loads(acl or b"[]"), groups)
-        }
+                found = await pipeline.execute(raise_on_error=False) if wanted else []
+                if bad := next((each for each in found if isinstance(each, Exception) and not _is_no_hash(each)), None):
+                    raise bad
+        made: dict[str, T] = {}
+        for document_id, values in zip(wanted, found, strict=True):
+            try:
+                if isinstance(values, Exception):
+                    raise TypeError(str(values))
+                if (one := read(*values)) is not None:
+                    made[document_id] = one
+            except (ValueError, TypeError) as error:
+                log.warning("the record of document %r can't be read, so it is not shown: %s", document_id, error)
+                telemetry.count("knts.records.unreadable")
+        return made
 
     async def indexed(self, tenant: str) -> bool:
         """Whether any document of a tenant is indexed."""
@@ -275,6 +295,14 @@ class Records:
             yield
         finally:
             await self.replace_token(tenant)
+
+
+def _version(version: bytes, status: bytes) -> int | None:
+    return int(version) if status == b"indexed" else None
+
+
+def _is_no_hash(error: Exception) -> bool:
+    return str(error).startswith("WRONGTYPE")
 
 
 def _readable(acl: Collection[str], groups: Collection[str]) -> bool:

@@ -49,6 +49,7 @@ KNOWN: Mapping[str, Known] = {
     "knts.embedder.failures": Known("{call}", "Calls of the embedding model that failed, by model."),
     "knts.search.by_words": Known("{search}", "Searches that went by words alone since no model embedded them."),
     "knts.search.rewritings": Known("{question}", "Follow-ups that the model was to rewrite, by outcome."),
+    "knts.records.unreadable": Known("{record}", "Documents left out since their record in Redis can't be read."),
     "knts.waiting": Known("{client}", "Clients that wait for an answer now."),
 }
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from knts.clients.records import CONFLICT, MAX_VERSION, Readable, Records
+from knts.clients.records import CONFLICT, MAX_VERSION, Readable, Records, document_key
 from knts.clients.redis import Redis, connected
 from knts.errors import Permanent, Temporary
 
@@ -300,3 +300,19 @@ async def test_since_when_is_not_known_of_a_record_of_before(records: Records) -
     await records.redis.hdel("knts:doc:{t}:d", "since")
     await records.redis.hdel("knts:doc:t:d", "since")
     assert (await records.since("t", ["d"]))["d"].ms is None
+
+
+async def test_a_record_that_cannot_be_read_hides_its_document_and_no_other(
+    records: Records, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    for document_id in ("good", "text", "versionless", "spoilt", "acl"):
+        await index(records, document_id, 3)
+    await redis.delete(document_key("t", "text"))
+    await redis.set(document_key("t", "text"), "no hash")
+    await redis.hdel(document_key("t", "versionless"), "version")
+    await redis.hset(document_key("t", "spoilt"), "version", "three")
+    await redis.hset(document_key("t", "acl"), "acl", "[")
+    ids = ["text", "versionless", "good", "spoilt", "acl"]
+    assert await records.current("t", ids) == {"good": 3, "acl": 3}
+    assert all(repr(each) in caplog.text for each in ("text", "versionless", "spoilt"))
+    assert await records.readable("t", [], ids) == {"good": Readable(3, 0)}

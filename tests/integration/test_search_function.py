@@ -12,6 +12,7 @@ from functions.index_document.documents import chunks
 from functions.search.main import function
 from knts import channel, events, schemas
 from knts.clients.channel import Channel
+from knts.clients.records import document_key
 from knts.clients.redis import Redis
 from knts.events import Event
 from knts.settings import TypesenseServer
@@ -232,3 +233,12 @@ async def test_an_index_that_lost_its_documents_is_an_error_and_not_an_empty_res
 
 def test_the_function_is_named_as_it_is_served() -> None:
     assert function.name == "search"
+
+
+async def test_a_record_that_cannot_be_read_hides_its_document_and_the_search_goes_on(road: Road) -> None:
+    await road.index(upserted("a", 1, TEXT), upserted("b", 1, TEXT), upserted("c", 1, TEXT))
+    await road.redis.delete(document_key("t", "b"))
+    await road.redis.set(document_key("t", "b"), "no hash")
+    for query in ("lamp tower", "who lights the lamp at night?"):
+        found = await road.search(query)
+        assert ([hit["document_id"] for hit in found["hits"]], found["found"]) == (["a", "c"], 2)
