@@ -11,7 +11,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiohttp
@@ -42,7 +42,7 @@ def manifests(target: str) -> list[dict[str, object]]:
         metadata = {"name": name, "annotations": annotations}
         return {"apiVersion": "eventing.knative.dev/v1", "kind": "Trigger", "metadata": metadata, "spec": spec}
 
-    head = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "metadata": {"name": "bench"}}
+    head: dict[str, object] = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "metadata": {"name": "bench"}}
     return [head, trigger("ping", "bench.ping", target, 50), trigger("kept", "bench.pong", f"{target}/hang", 1)]
 
 
@@ -148,8 +148,12 @@ def rows(samples: dict[tuple[str, int], list[Sample]]) -> list[list[object]]:
     """Medians of the rounds, ours beside the floor."""
 
     def median(name: str, at_once: int, value: str) -> float:
-        of = {"p50": lambda s: s.percentile(0.5), "p95": lambda s: s.percentile(0.95), "rate": lambda s: s.rate}[value]
-        return statistics.median(of(sample) for sample in samples[name, at_once])
+        of: dict[str, Callable[[Sample], float]] = {
+            "p50": lambda sample: sample.percentile(0.5),
+            "p95": lambda sample: sample.percentile(0.95),
+            "rate": lambda sample: sample.rate,
+        }
+        return statistics.median(map(of[value], samples[name, at_once]))
 
     found: list[list[object]] = []
     for at_once in LOADS:

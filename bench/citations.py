@@ -91,7 +91,7 @@ def corrupted(every: Sequence[Asked], times: int) -> tuple[int, int]:
 
 def _within(citation: Mapping[str, Any], passage: Mapping[str, Any]) -> bool:
     same = citation["document_id"] == passage["document_id"]
-    return same and passage["start"] <= citation["start"] and citation["end"] <= passage["end"]
+    return bool(same and passage["start"] <= citation["start"] and citation["end"] <= passage["end"])
 
 
 def _broken(citation: dict[str, Any], text: str, chance: random.Random) -> tuple[dict[str, Any], str]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.eval.judged import ROOT, lines
+from bench.headlines import headline
 from bench.intervals import share
 from bench.local import Road, road
 from bench.measure import table
@@ -165,6 +166,7 @@ def report(questions: Sequence[Question], ways: Sequence[str]) -> None:
         groups["another subject"] = [each for each in mine if each.kind == SUBJECT]
         for name, every in groups.items():
             rows.append((half, name, *(share(each.hits[way] for each in every) for way in ways)))
+        headline("conversations", f"{half} half: follow-ups found, by rule", share(each.hits[RULE] for each in follow))
     print(table(("half", "questions", *ways), rows))
     if MODEL in ways:
         followed = [each for each in questions if each.before]

@@ -38,7 +38,7 @@ from functions.cache_writer import handler as cache_writer
 from functions.index_document import handler as index_document
 from functions.ingress.standing import quotes, standing
 from functions.llm_answer import handler as llm_answer
-from functions.llm_answer import outcome, semantic
+from functions.llm_answer import outcome, semantic, wording
 from functions.llm_answer.citations import tie
 from functions.llm_answer.currency import Currency, currency
 from functions.llm_answer.outcome import Asked, Work
@@ -429,7 +429,7 @@ async def interleave(
     told: Counter[str] = Counter()
     wrong: list[str] = []
     async with AsyncExitStack() as stack:
-        stack.enter_context(patch.object(semantic.wording, "same", lambda *_: Verdict()))
+        stack.enter_context(patch.object(wording, "same", lambda *_: Verdict()))
         stack.enter_context(patch.object(semantic, "MARGIN_MS", 0))  # one clock here, and no time to wait
         if plant in BROKEN:
             stack.enter_context(patch.object(*BROKEN[plant]))

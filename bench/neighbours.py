@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.asked import DATA, Bm25
+from bench.headlines import headline
 from bench.intervals import share
 from bench.measure import table
 from functions.index_document.documents import chunks
@@ -48,7 +49,7 @@ def articles() -> dict[Place, Chunk]:
 def ways(hits: Sequence[Ranked], every: Mapping[Place, Chunk]) -> list[list[Passage]]:
     """The passages of a question in each of the ways."""
     chosen = different(hits, DEFAULT)
-    apart = [Passage([each.chunk], each.score) for each in chosen]
+    apart = [Passage([each]) for each in chosen]
     return [apart, joined(chosen), joined(_wider(chosen, 1, every)), joined(_wider(chosen, DEFAULT, every))]
 
 
@@ -86,6 +87,9 @@ def main() -> None:
     together = sum(len(found[1]) < len(found[0]) for *_, found in asked)
     print(f"{len(asked)} questions over {len(every)} chunks; in {together} of them neighbours were found\n")
     rows = [(str(budget), way, *_row(asked, at, budget)) for budget in BUDGETS for at, way in enumerate(WAYS)]
+    for budget, way, held, _ in rows:
+        if way in WAYS[:2] and budget == str(BUDGETS[-1]):
+            headline("passages", f"the prompt holds the answer, neighbours {way}", held)
     print(table(("KNTS_PROMPT_TOKENS", "passages", "the prompt holds the answer", "tokens, median"), rows))
 
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
@@ -70,7 +70,7 @@ def packaged_middleware(sampler: Sampler, folder: str) -> OpenTelemetryMiddlewar
     tracing = TracerProvider(sampler, shutdown_on_exit=False)
     tracing.add_span_processor(BatchSpanProcessor(Recorder(Path(folder), "packaged"), schedule_delay_millis=500))
     metering = MeterProvider([PrometheusMetricReader(registry=CollectorRegistry())], shutdown_on_exit=False)
-    spans = ["receive", "send"]
+    spans: list[Literal["receive", "send"]] = ["receive", "send"]
     return OpenTelemetryMiddleware(answer, tracer_provider=tracing, meter_provider=metering, exclude_spans=spans)
 
 
@@ -106,7 +106,7 @@ def main() -> None:
     ours = telemetry.ServerSpans(answer, "bench")
     print(f"{machine()}; µs of CPU a call, best of {ROUNDS} rounds of {CALLS}\n")
     with tempfile.TemporaryDirectory() as folder:
-        rows = [
+        rows: list[tuple[object, ...]] = [
             (name, measured(call, None), measured(call, {}), measured(call, {"KNTS_TRACE_DIR": folder}))
             for name, call in (
                 ("an HTTP request", request(ours)),

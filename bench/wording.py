@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.asked import DATA
+from bench.headlines import headline
 from bench.intervals import share, upper
 from bench.measure import table
 from functions.llm_answer.wording import same
@@ -161,6 +162,9 @@ def report(every: Sequence[Marked], *, show: bool) -> None:
     }
     rows = [figures(name, [(each, judge(each)) for each in every]) for name, judge in judges.items()]
     rows.insert(4, figures(f"the judge, cross-fitted ({FOLDS} folds, seed {SEED})", crossed(every)))
+    _, hits, wrong, bound = rows[4]
+    headline("wording", "hits of the judge, cross-fitted", hits, "≥ 40 %")
+    headline("wording", "wrong hits of the judge, cross-fitted", f"{wrong}; at most {bound}", "≤ 1 %")
     print(table(("judge", "hits: mean the same", "wrong hits: the others", "upper 95 % bound"), rows))
     print("\nWhat each guard refuses, and what it alone refuses\n")
     print(table(("guard", "mean the same", "others", "alone: the same", "alone: others"), list(_guards(every))))
