@@ -123,6 +123,7 @@ class Turns:
 
     async def run(self) -> None:
         """Until all have ended. Raises what one of them raised."""
+        self._over = False
         try:
             while True:
                 while len(self._waiting) < sum(not task.done() for task in self.tasks):
@@ -135,10 +136,8 @@ class Turns:
                     return
                 self.now += 1
                 self._waiting.pop(self.chance.randrange(len(self._waiting))).set_result(None)
-        except Wrong:
-            self._over = True
-            raise
         finally:
+            self._over = True
             for task in self.tasks:
                 task.cancel()
             await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -209,7 +208,10 @@ class World:
         self.token_read: dict[asyncio.Task[Any] | None, int] = {}  # when each who asks has read it last
         self.remembered = Remembered(self.records, self.cache, MODEL)
         self.tools: Any = SimpleNamespace(
-            cache=self.cache, records=self.records, semantic=Semantic(Alike(), "alike", seconds=1.0)
+            asks=SimpleNamespace(now_ms=lambda: 1),
+            cache=self.cache,
+            records=self.records,
+            semantic=Semantic(Alike(), "alike", seconds=1.0),
         )
         self.asked_of: dict[str, int] = {}  # when was asked, the latest time, for what was written, by its key
         self.numbered = 0

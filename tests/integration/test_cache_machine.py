@@ -219,7 +219,7 @@ class CacheMachine(RuleBasedStateMachine):
         """What llm-answer makes of it, but for the words: a cached answer, or one that stands at its end."""
         asked = Asked.of(event, MODEL)
         work = Work(asked, MODEL, "digest", {}, "1", shown=asked.passages)
-        tools: Any = SimpleNamespace(cache=self.cache)
+        tools: Any = SimpleNamespace(cache=self.cache, asks=SimpleNamespace(now_ms=lambda: 1))
         text = self.keys.setdefault(work.key, f"{asked.question} {event.tenant} {asked.request['groups']} {work.key}")
         before = await currency(self.records, event.tenant, work.shown)
         if hit := await llm_answer.cached(work, before, tools):

@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from knts.clients.redis import connected
 from tests.e2e import test_dead_letters, test_road
+from tests.e2e.poison import poisoned
 from tests.e2e.roads import descendants, environment
 from tests.knative.cluster import ROOT
 from tests.knative.road import PlaneRoad
@@ -86,12 +86,9 @@ async def test_who_waits_hears_of_a_dead_letter_and_a_replay_to_its_function_end
     plane_road: PlaneRoad, api: aiohttp.ClientSession
 ) -> None:
     doc = test_road.keeper_document()
-    version = await test_road.put(api, doc)
-    async with connected(plane_road.run["env"]["REDIS_URL"]) as redis:
-        poisoned = test_dead_letters.Poisoned(redis, doc, version)
-        await poisoned.spoil()
+    await test_road.put(api, doc)
+    async with poisoned(plane_road.home, doc.id):
         problem = await test_dead_letters.asked_for_json(api, doc)
-        await poisoned.heal()
     assert (problem["type"], problem["status"]) == ("urn:knts:problem:failed", 502)
 
     listed = json.loads(knts(plane_road, "dead-letters", "list", "--since", "5m", "--limit", "1000", "--json"))

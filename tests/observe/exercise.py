@@ -14,6 +14,7 @@ import aiohttp
 from knts.cli.sse import Splitter
 from knts.clients.redis import connected
 from tests.e2e import test_road
+from tests.e2e.poison import poisoned
 from tests.e2e.roads import Road
 
 JSON = {"Accept": "application/json"}
@@ -115,13 +116,12 @@ async def publish(road: Road, document: dict[str, Any], subject: str) -> None:
 
 
 async def broken(api: aiohttp.ClientSession, road: Road) -> None:
-    """A document whose record search can't read: who asks for it gets 502 once every retry has failed."""
+    """A document whose passages search can't read: who asks for it gets 502 once every retry has failed."""
+    assert road.home is not None
     doc = test_road.keeper_document()
-    version = await test_road.put(api, doc)
-    async with connected(local(road)["env"]["REDIS_URL"]) as redis:
-        await redis.hset(f"knts:doc:local:{doc.id}", "version", "poison")
+    await test_road.put(api, doc)
+    async with poisoned(road.home, doc.id):
         assert await answered(api, doc.request) == 502
-        await redis.hset(f"knts:doc:local:{doc.id}", "version", version)
 
 
 async def without_cache(api: aiohttp.ClientSession, road: Road, doc: test_road.Doc) -> None:
