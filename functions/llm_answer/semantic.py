@@ -6,7 +6,6 @@ wordings agrees. Whatever is missing or away makes it a miss.
 """
 
 import logging
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -56,7 +55,7 @@ async def reworded(work: Work, evidence: Currency, tools: Tools) -> dict[str, An
         log.warning("no other wording is looked for: %s", error.detail)
         (came_of_it, guard), known = (AWAY, ""), None
     telemetry.count("knts.cache.rewordings", outcome=came_of_it, guard=guard)
-    return None if known is None else outcome.reworded(work, known, time.time_ns() // 1_000_000)
+    return None if known is None else outcome.reworded(work, known, tools.asks.now_ms())
 
 
 async def _judged(work: Work, meaning: Meaning, tools: Tools) -> tuple[Why, dict[str, Any] | None]:
