@@ -50,7 +50,7 @@ def supported(
         return False
     if not {stem(word.folded) for word in _names(said, text) if weigh.new(word)} <= there:
         return False
-    return not any(denies(said) != _denied_there(said, source, sentence) for source, sentence in around[:1])
+    return not any(_turned(said) != _turned_there(said, source, sentence) for source, sentence in around[:1])
 
 
 def _alike(word: str, other: str) -> bool:
@@ -85,9 +85,14 @@ def denies(some: Sequence[Word]) -> bool:
     return any(word.folded in DENIALS for word in some)
 
 
-def _denied_there(said: Sequence[Word], source: Source, sentence: Sentence) -> bool:
-    """Whether a denial stands within, or shortly before, what the sentence of the passage shares with what is said."""
+def _turned(some: Sequence[Word]) -> bool:
+    """Whether the words say the opposite of what they would without their denials: two of them cancel out."""
+    return sum(word.folded in DENIALS for word in some) % 2 == 1
+
+
+def _turned_there(said: Sequence[Word], source: Source, sentence: Sentence) -> bool:
+    """The same of what the sentence of the passage shares with what is said, and of the few words before it."""
     every = source.of(sentence)
     mine = stems_of(said)
     shared = [at for at, word in enumerate(every) if word.informative and stem(word.folded) in mine]
-    return bool(shared) and denies(every[max(0, shared[0] - NEAR) : shared[-1] + 1])
+    return bool(shared) and _turned(every[max(0, shared[0] - NEAR) : shared[-1] + 1])

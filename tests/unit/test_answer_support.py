@@ -31,6 +31,7 @@ def verdicts(answer: str, question: str = QUESTION) -> list[bool]:
         ("The Rhine does not rise in the Swiss canton of Graubünden.", [False]),  # denied
         ("It flows through Denmark.", [False]),  # the passage denies it
         ("It does not flow through Denmark.", [True]),
+        ("It is not so that it does not flow through Denmark.", [False]),  # two denials cancel out
         ("It rises in the Swiss canton of Graubünden, where dragons guard seven silver caves.", [False]),
         ("It carries 2,900 m³ of watter a second.", [True]),  # another spelling
         ("The bridge at Cologna was opened by Kaiser Wilhelm.", [False]),  # a name has but one
