@@ -24,6 +24,7 @@ SHORT_RUN = 3  # words; a run shorter than this is quoted with its whole sentenc
 MAX_QUOTE = 320  # characters of a sentence that is quoted whole
 BETWEEN = 24  # characters between two quotes of one sentence that are joined to one
 
+_ASKS = re.compile(r"[?？][\s\"'”’»)\]\d\[,]*\Z")  # at the end, before quotation marks and markers
 _MARKER = re.compile(r"\[\s*(\d{1,2}(?:\s*,\s*\d{1,2})*)\s*\]")
 _LIST_MARK = re.compile(r"\s*(?:\d{1,3}[.)]|[-*•–])(?=\s|\Z)")
 
@@ -49,11 +50,12 @@ class Claim:
     end: int
     words: list[Word]
     hints: frozenset[int]
+    asks: bool = False
 
     @property
     def says(self) -> bool:
-        """Whether there is anything in it that a passage could carry."""
-        return any(word.informative for word in self.words)
+        """Whether there is anything in it that a passage could carry: a question states nothing."""
+        return not self.asks and any(word.informative for word in self.words)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def _claims(answer: str) -> Iterator[Claim]:
             if not any(marker.start() <= word.start + start < marker.end() for marker in markers)
         ]
         if inside:
-            yield Claim(start, end, inside, hints)
+            yield Claim(start, end, inside, hints, asks=_ASKS.search(answer, start, end) is not None)
 
 
 def _carried(claim: Claim, sources: Sequence[Source], weigh: Weights) -> list[Span]:

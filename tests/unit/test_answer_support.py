@@ -37,6 +37,8 @@ def verdicts(answer: str, question: str = QUESTION) -> list[bool]:
         ("The bridge at Cologna was opened by Kaiser Wilhelm.", [False]),  # a name has but one
         ("It rises in Graubünden. Falstaff drinks sack.", [True, False]),
         ("Falstaff drinks sack. [1]", [False]),  # a marker is no sentence
+        ("The answer is: Where does the Rhine rise?", [False]),  # a question states nothing
+        ("Does it carry 2,900 m³ of water a second? [1]", [False]),
         ("", []),
     ],
 )
