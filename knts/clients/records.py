@@ -180,21 +180,16 @@ class Records:
 
         So is one whose record can't be read: a document less is better than no search at all. It is logged and counted.
         """
-        return await self._read(tenant, ids, ("version", "status"), _version)
+        return await self._read(tenant, ids, _fields("version", "status"), lambda _, found: _version(*found))
 
     async def since(self, tenant: str, ids: Iterable[str]) -> dict[str, Since]:
         """The same, and since when each may be shown. One round trip."""
-        wanted = list(dict.fromkeys(ids))
-        async with self.redis.pipeline(transaction=False) as pipeline:
-            for document_id in wanted:
-                pipeline.hmget(document_key(tenant, document_id), "version", "status", "since")
-            with failures():
-                found = await pipeline.execute() if wanted else []
-        return {
-            document_id: Since(int(version), int(since) if since else None)
-            for document_id, (version, status, since) in zip(wanted, found, strict=True)
-            if status == b"indexed"
-        }
+
+        def read(_: str, found: Sequence[bytes]) -> Since | None:
+            version, status, since = found
+            return Since(int(version), int(since) if since else None) if status == b"indexed" else None
+
+        return await self._read(tenant, ids, _fields("version", "status", "since"), read)
 
     async def readable(self, tenant: str, groups: Collection[str], ids: Iterable[str]) -> dict[str, Readable]:
         """What of these documents a principal in `groups` may read now, by id. One round trip.
@@ -202,31 +197,32 @@ class Records:
         What can't be read may not be: see `current`.
         """
 
-        def read(version: bytes, status: bytes, acl: bytes, removed: bytes) -> Readable | None:
+        def read(_: str, found: Sequence[bytes]) -> Readable | None:
+            version, status, acl, removed = found
             may = status == b"indexed" and _readable(orjson.loads(acl or b"[]"), groups)
             return Readable(int(version), int(removed or 0)) if may else None
 
-        return await self._read(tenant, ids, ("version", "status", "acl", "removed"), read)
+        return await self._read(tenant, ids, _fields("version", "status", "acl", "removed"), read)
 
     async def _read(
-        self, tenant: str, ids: Iterable[str], fields: Sequence[str], read: Callable[..., T | None]
+        self, tenant: str, ids: Iterable[str], ask: Callable[[Any, str], object], read: Callable[[str, Any], T | None]
     ) -> dict[str, T]:
-        """What `read` makes of the fields of each record, where it makes something of them."""
+        """What `read` makes of each record, as far as it makes something of it; `ask` asks a pipeline for one."""
         wanted = list(dict.fromkeys(ids))
         async with self.redis.pipeline(transaction=False) as pipeline:
             for document_id in wanted:
-                pipeline.hmget(document_key(tenant, document_id), *fields)
+                ask(pipeline, document_key(tenant, document_id))
             with failures():
                 found = await pipeline.execute(raise_on_error=False) if wanted else []
                 if bad := next((each for each in found if isinstance(each, Exception) and not _is_no_hash(each)), None):
                     raise bad
         made: dict[str, T] = {}
-        for document_id, values in zip(wanted, found, strict=True):
+        for document_id, one in zip(wanted, found, strict=True):
             try:
-                if isinstance(values, Exception):
-                    raise TypeError(str(values))
-                if (one := read(*values)) is not None:
-                    made[document_id] = one
+                if isinstance(one, Exception):
+                    raise TypeError(str(one))
+                if (known := read(document_id, one)) is not None:
+                    made[document_id] = known
             except (ValueError, TypeError) as error:
                 log.warning("the record of document %r can't be read, so it is not shown: %s", document_id, error)
                 telemetry.count("knts.records.unreadable")
@@ -251,7 +247,8 @@ class Records:
         readable: list[Record] = []
         while True:
             ids = await self._ids(tenant, after, limit + 1)
-            for record in await self._many(tenant, ids):
+            found = await self._read(tenant, ids, lambda pipeline, key: pipeline.hgetall(key), _parsed)
+            for record in found.values():
                 if record.status == "removed" or not record.readable_by(groups):
                     continue
                 if len(readable) == limit:
@@ -266,14 +263,6 @@ class Records:
         with failures():
             members = await self.redis.zrange(documents_key(tenant), start, "+", bylex=True, offset=0, num=count)
         return [member.decode() for member in members]
-
-    async def _many(self, tenant: str, ids: list[str]) -> list[Record]:
-        async with self.redis.pipeline(transaction=False) as pipeline:
-            for document_id in ids:
-                pipeline.hgetall(document_key(tenant, document_id))
-            with failures():
-                found = await pipeline.execute() if ids else []
-        return [parse(document_id, fields) for document_id, fields in zip(ids, found, strict=True) if fields]
 
     async def token(self, tenant: str) -> str:
         """The tenant's token: the same as long as nothing in its index changed. Read it before retrieving."""
@@ -295,6 +284,14 @@ class Records:
             yield
         finally:
             await self.replace_token(tenant)
+
+
+def _fields(*names: str) -> Callable[[Any, str], object]:
+    return lambda pipeline, key: pipeline.hmget(key, *names)
+
+
+def _parsed(document_id: str, fields: Mapping[bytes, bytes]) -> Record | None:
+    return parse(document_id, fields) if fields else None
 
 
 def _version(version: bytes, status: bytes) -> int | None:

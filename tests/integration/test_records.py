@@ -316,3 +316,6 @@ async def test_a_record_that_cannot_be_read_hides_its_document_and_no_other(
     assert await records.current("t", ids) == {"good": 3, "acl": 3}
     assert all(repr(each) in caplog.text for each in ("text", "versionless", "spoilt"))
     assert await records.readable("t", [], ids) == {"good": Readable(3, 0)}
+    assert set(await records.since("t", ids)) == {"good", "acl"}
+    shown, _ = await records.listing("t", [])
+    assert {each.document_id for each in shown} - {"versionless"} == {"good"}
