@@ -7,6 +7,7 @@ one after the other, so that whatever else the machine does falls on all of them
 
 import argparse
 import asyncio
+import random
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from bench.eval.intervals import with_interval
+from bench.eval.intervals import SEED, with_interval
 from bench.eval.judged import Hit, Judged, names, ndcg, read, recall
 from bench.headlines import headline
 from bench.local import Road, road
@@ -46,15 +47,15 @@ AIMS = {"cranfield": "≥ .43", "cacm": "≥ .58"}
 Way = Callable[[str, int], Awaitable[Sequence[Hit]]]
 
 
-def tables(sets: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """One table a collection, each over a local run of its own."""
+def tables(sets: Sequence[str], share: float = 1.0) -> Iterator[tuple[str, str]]:
+    """One table a collection, each over a local run of its own; `share` of its passages have embeddings."""
     for name in sets or names():
         judged = read(name)
         if judged is None:
             print(f"{name}: skipped, its files are missing (KNTS_DATA names the folder)")
             continue
         with road(KNTS_EMBEDDINGS="packaged") as started:
-            rows = asyncio.run(compare(started, judged))
+            rows = asyncio.run(compare(started, judged, share))
         _, _, gain, found, _, ratio, beside_best = rows[-1]
         headline("retrieval", f"{name}: nDCG@10", gain, AIMS.get(name, ""))
         headline("retrieval", f"{name}: Recall@100", found)
@@ -64,7 +65,7 @@ def tables(sets: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield title, table(HEAD, rows)
 
 
-async def compare(started: Road, judged: Judged) -> list[tuple[Any, ...]]:
+async def compare(started: Road, judged: Judged, share: float) -> list[tuple[Any, ...]]:
     """The rows of one collection."""
     server = TypesenseServer(url=started.address("TYPESENSE_URL"), api_key=started.secret("typesense-key"))
     embed_server = EmbedServer(
@@ -78,6 +79,7 @@ async def compare(started: Road, judged: Judged) -> list[tuple[Any, ...]]:
     ):
         records = Records(redis)
         await _load(http, started, judged, records, Unembedded(redis, server.collection))
+        await _keep(typesense, share)
         ways: dict[str, Way] = {
             "floor 1: Typesense, the question as it stands": plain(typesense),
             "floor 2: Typesense, its telling words": keywords(typesense),
@@ -200,11 +202,27 @@ async def _load(
             await asyncio.sleep(0.5)
 
 
+async def _keep(typesense: Typesense, share: float) -> None:
+    """Take their embeddings from all passages but a random share, as if they had not been made yet."""
+    if share >= 1:
+        return
+    collection = await typesense.request("GET", f"/aliases/{typesense.server.collection}_vectors")
+    documents = f"/collections/{collection['collection_name']}/documents"
+    lines = (await typesense.call("GET", f"{documents}/export", params={"include_fields": "id"})).splitlines()
+    ids = sorted(orjson.loads(line)["id"] for line in lines)
+    gone = random.Random(SEED).sample(ids, round(len(ids) * (1 - share)))
+    for at in range(0, len(gone), 100):
+        wanted = f"id:[{','.join(gone[at : at + 100])}]"
+        await typesense.call("DELETE", documents, params={"filter_by": wanted})
+
+
 def main() -> None:
     """Print a table for each collection."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", metavar="SET", help="collections; all that are there by default")
-    for title, told in tables(parser.parse_args().sets):
+    parser.add_argument("--embedded", type=float, default=1.0, metavar="SHARE", help="of the passages; 1 by default")
+    wanted = parser.parse_args()
+    for title, told in tables(wanted.sets, wanted.embedded):
         print(f"### {title}\n\n{told}\n", flush=True)
 
 
